@@ -1,0 +1,1 @@
+//! The dispatch table and one file per API or small family.

@@ -1,0 +1,1 @@
+//! What a broker does with its partitions: role and watermarks, appends, reads, waiters.

@@ -1,0 +1,1 @@
+//! One small Kafka client for the command line (and later for followers).

@@ -1,0 +1,1 @@
+//! Kafka's configuration keys, their values here, and the server.properties file.

@@ -1,0 +1,1 @@
+//! The image of the cluster that every core holds, and how records change it.

@@ -1,0 +1,1 @@
+//! Bytes on the wire and in files: frames, bounds, batches, records, messages, stored records.

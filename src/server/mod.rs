@@ -1,0 +1,1 @@
+//! Listeners, connections, start and shutdown of the process.
