@@ -17,6 +17,7 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+mod crc;
 pub mod fetch;
 pub mod frame;
 pub mod message;
@@ -25,5 +26,6 @@ pub mod produce;
 pub mod produced;
 pub mod record;
 pub mod walk;
+#[rustfmt::skip]
 mod walk_table;
 pub mod wire;
