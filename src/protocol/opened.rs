@@ -148,7 +148,6 @@ mod tests {
 
     #[test]
     fn a_compressed_batch_is_held_to_what_an_uncompressed_one_is() {
-        let levels = CompressionLevels::default();
         let compacted = ProduceLimits { compacted: true, ..limits() };
         let narrow = ProduceLimits { timestamp_before_max_ms: 0, ..limits() };
         for codec in 1..5 {
