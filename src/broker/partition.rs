@@ -76,7 +76,7 @@ pub struct FetchFrom {
 #[derive(Debug)]
 pub enum FetchRefused {
     Epoch(EpochMismatch),
-    OutOfRange { log_start: Offset, high_watermark: Offset },
+    OutOfRange,
     Storage(StorageError),
 }
 
@@ -227,7 +227,7 @@ impl Partition {
             if from.last_fetched_epoch >= 0 {
                 let (epoch, end) = self.log.end_offset_for(LeaderEpoch(from.last_fetched_epoch));
                 if epoch.0 < 0 || end.0 < 0 {
-                    return Err(FetchRefused::OutOfRange { log_start, high_watermark });
+                    return Err(FetchRefused::OutOfRange);
                 }
                 if epoch.0 < from.last_fetched_epoch || end < from.offset {
                     fetched.diverging = Some((epoch, end));
@@ -236,7 +236,7 @@ impl Partition {
             }
             if from.offset > high_watermark {
                 return match from.offset > self.log.log_end() {
-                    true => Err(FetchRefused::OutOfRange { log_start, high_watermark }),
+                    true => Err(FetchRefused::OutOfRange),
                     false => Ok(fetched),
                 };
             }
@@ -247,9 +247,7 @@ impl Partition {
                     return Ok(fetched);
                 }
                 Err(ReadError::Cold(cold)) => self.log.warm(&cold).await.map_err(FetchRefused::Storage)?,
-                Err(ReadError::OutOfRange { log_start, .. }) => {
-                    return Err(FetchRefused::OutOfRange { log_start, high_watermark });
-                }
+                Err(ReadError::OutOfRange { .. }) => return Err(FetchRefused::OutOfRange),
                 Err(ReadError::Offline(error)) => return Err(FetchRefused::Storage(error)),
             }
         }
