@@ -181,14 +181,7 @@ macro_rules! newtype_fields {
         }
     )*};
 }
-newtype_fields!(
-    NodeId(i32),
-    PartitionId(i32),
-    LeaderEpoch(i32),
-    Offset(i64),
-    ProducerId(i64),
-    TopicId(Uuid)
-);
+newtype_fields!(NodeId(i32), PartitionId(i32), LeaderEpoch(i32), Offset(i64), ProducerId(i64), TopicId(Uuid));
 
 impl Field for bool {
     fn write(&self, out: &mut Vec<u8>, _: Layout) -> Result<(), StoredError> {
@@ -275,11 +268,7 @@ fn write_items<T: Field>(items: &Vec<T>, out: &mut Vec<u8>, layout: Layout) -> R
     items.iter().try_for_each(|item| item.write(out, layout))
 }
 
-fn read_items<T: Field>(
-    input: &mut Input<'_>,
-    count: usize,
-    layout: Layout,
-) -> Result<Vec<T>, StoredError> {
+fn read_items<T: Field>(input: &mut Input<'_>, count: usize, layout: Layout) -> Result<Vec<T>, StoredError> {
     // Every item takes a byte at least, so a count past the bytes at hand is a lie.
     if count > input.0.len() {
         return Err(StoredError::Truncated("an array"));
