@@ -13,6 +13,7 @@
 //! | [`batch`], [`record`] | record batches as they stand in requests and in files |
 //! | [`produced`], [`opened`] | what a produced batch must be before it may be appended |
 //! | [`builder`], [`compression`] | batches made here; the five codecs, bounded |
+//! | [`stored`] | records that live in Kafka's own topics and metadata log |
 
 pub mod batch;
 pub mod builder;
@@ -24,6 +25,7 @@ pub mod opened;
 pub mod produce;
 pub mod produced;
 pub mod record;
+pub mod stored;
 pub mod walk;
 mod walk_table;
 pub mod wire;
