@@ -72,6 +72,8 @@ impl Attributes {
     const TRANSACTIONAL: i16 = 0x10;
     const CONTROL: i16 = 0x20;
     const DELETE_HORIZON: i16 = 0x40;
+    /// The bits that mean something.
+    pub(super) const KNOWN: i16 = 0x7f;
 
     /// The codec; `None` for the ids 5 to 7, which stand for nothing.
     pub fn compression(self) -> Option<Compression> {

@@ -1,12 +1,36 @@
 //! The Fetch request decoded and its answer encoded around slices of records: versions 4 to 18.
+//!
+//! ```text
+//! request   replica_id i32 (to 14) | max_wait_ms i32 | min_bytes i32 | max_bytes i32 | isolation_level i8
+//!           | session_id i32, session_epoch i32 (7) | topics [ name (to 12) or topic_id (13)
+//!           | partitions [ partition i32 | current_leader_epoch i32 (9) | fetch_offset i64
+//!           | last_fetched_epoch i32 (12) | log_start_offset i64 (5) | partition_max_bytes i32
+//!           | tag 0: replica_directory_id uuid (17) | tag 1: high_watermark i64 (18) ] ]
+//!           | forgotten [ name or topic_id | partitions [ i32 ] ] (7) | rack_id (11)
+//!           | tag 0: cluster_id? (12) | tag 1: replica_state: replica_id i32, replica_epoch i64 (15)
+//! response  throttle_time_ms i32 | error_code i16, session_id i32 (7) | topics [ name or topic_id
+//!           | partitions [ partition i32 | error_code i16 | high_watermark i64 | last_stable_offset i64
+//!           | log_start_offset i64 (5) | aborted_transactions? [ i64 | i64 ] | preferred_read_replica i32 (11)
+//!           | records? | tag 0: diverging_epoch i32 i64 | tag 1: current_leader i32 i32
+//!           | tag 2: snapshot_id i64 i32 ] ] | tag 0: node_endpoints (16)
+//! ```
+//!
+//! From version 12 on strings and arrays are compact and each structure ends in tagged fields.
+//! Source: FetchRequest.json and FetchResponse.json of Kafka 4.1.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 pub use super::produce::NodeEndpoint;
-use super::wire::{StrBytes, WireError};
+use super::produce::{end_of_structure, put_current_leader, put_node_endpoints};
+use super::wire::{Budget, Reader, StrBytes, WireError, put_length, put_text, required, share};
 use crate::types::TopicId;
 
 pub const VERSIONS: std::ops::RangeInclusive<i16> = 4..=18;
+const FLEXIBLE_FROM: i16 = 12;
+const TOPIC_IDS_FROM: i16 = 13;
+const NODE_ENDPOINTS_FROM: i16 = 16;
+/// Records in memory up to this size are copied: that costs less than one more piece to send.
+const COPIED_BYTES_MAX: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
@@ -125,6 +149,17 @@ pub enum FetchRecords {
     },
 }
 
+impl FetchRecords {
+    /// Bytes of records; `None` for null.
+    pub fn length(&self) -> Option<usize> {
+        match self {
+            FetchRecords::Null => None,
+            FetchRecords::Bytes(bytes) => Some(bytes.len()),
+            FetchRecords::Slice { length, .. } => Some(*length as usize),
+        }
+    }
+}
+
 /// One stretch of an encoded answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -133,21 +168,253 @@ pub enum Part {
     Records(usize),
 }
 
-/// Decodes a request's body. What is reserved is bounded by the bytes left, so no walk is needed before.
+/// Decodes a request's body. What is reserved is bounded by the body's length, so no walk is needed before.
+/// Bytes after the message are accepted, as Kafka accepts them.
 pub fn decode_request(body: &Bytes, version: i16) -> Result<FetchRequest, WireError> {
-    let _ = (body, version);
-    todo!()
+    if !VERSIONS.contains(&version) {
+        return Err(WireError::UnknownApi { api_key: 1, api_version: version });
+    }
+    let flexible = version >= FLEXIBLE_FROM;
+    let mut budget = Budget::of(body);
+    let mut reader = Reader::new(body);
+    let mut request = FetchRequest {
+        cluster_id: None,
+        replica_id: if version < 15 { reader.i32("replica_id")? } else { -1 },
+        replica_epoch: -1,
+        max_wait_ms: reader.i32("max_wait_ms")?,
+        min_bytes: reader.i32("min_bytes")?,
+        max_bytes: reader.i32("max_bytes")?,
+        isolation_level: reader.i8("isolation_level")?,
+        session_id: if version >= 7 { reader.i32("session_id")? } else { 0 },
+        session_epoch: if version >= 7 { reader.i32("session_epoch")? } else { -1 },
+        topics: Vec::new(),
+        forgotten: Vec::new(),
+        rack_id: StrBytes::new(),
+    };
+    let topics = budget.array(&mut reader, flexible, 3, "topics", |reader, budget| {
+        decode_topic(body, reader, budget, version)
+    })?;
+    request.topics = required(topics, "topics")?;
+    if version >= 7 {
+        let what = "forgotten_topics_data";
+        let forgotten = budget.array(&mut reader, flexible, 3, what, |reader, budget| {
+            let (name, topic_id) = decode_topic_key(body, reader, version)?;
+            let partitions =
+                budget.array(reader, flexible, 4, "partitions", |reader, _| reader.i32("partition"))?;
+            end_of_structure(reader, flexible)?;
+            Ok(ForgottenTopic { name, topic_id, partitions: required(partitions, "partitions")? })
+        })?;
+        request.forgotten = required(forgotten, what)?;
+    }
+    if version >= 11 {
+        request.rack_id = share(body, required(reader.text(flexible, "rack_id")?, "rack_id")?);
+    }
+    if flexible {
+        reader.tagged(|tag, field| decode_request_tag(body, &mut request, version, tag, field))?;
+    }
+    Ok(request)
+}
+
+fn decode_request_tag(
+    body: &Bytes,
+    request: &mut FetchRequest,
+    version: i16,
+    tag: u32,
+    field: &[u8],
+) -> Result<(), WireError> {
+    let mut field = Reader::new(field);
+    match tag {
+        0 => request.cluster_id = field.text(true, "cluster_id")?.map(|text| share(body, text)),
+        1 if version >= 15 => {
+            request.replica_id = field.i32("replica_id")?;
+            request.replica_epoch = field.i64("replica_epoch")?;
+            field.tagged(|_, _| Ok(()))?;
+        }
+        // Kafka refuses a tag in a version that does not have it yet.
+        1 => return Err(WireError::Malformed),
+        _ => return Ok(()),
+    }
+    end_of_field(&field)
+}
+
+fn decode_topic_key(
+    body: &Bytes,
+    reader: &mut Reader<'_>,
+    version: i16,
+) -> Result<(StrBytes, TopicId), WireError> {
+    if version >= TOPIC_IDS_FROM {
+        return Ok((StrBytes::new(), reader.topic_id("topic_id")?));
+    }
+    let name = required(reader.text(version >= FLEXIBLE_FROM, "topic")?, "topic")?;
+    Ok((share(body, name), TopicId::ZERO))
+}
+
+fn decode_topic(
+    body: &Bytes,
+    reader: &mut Reader<'_>,
+    budget: &mut Budget,
+    version: i16,
+) -> Result<FetchTopic, WireError> {
+    let flexible = version >= FLEXIBLE_FROM;
+    let (name, topic_id) = decode_topic_key(body, reader, version)?;
+    let partitions =
+        budget.array(reader, flexible, 16, "partitions", |reader, _| decode_partition(reader, version))?;
+    end_of_structure(reader, flexible)?;
+    Ok(FetchTopic { name, topic_id, partitions: required(partitions, "partitions")? })
+}
+
+fn decode_partition(reader: &mut Reader<'_>, version: i16) -> Result<FetchPartition, WireError> {
+    let mut partition = FetchPartition {
+        partition: reader.i32("partition")?,
+        current_leader_epoch: if version >= 9 { reader.i32("current_leader_epoch")? } else { -1 },
+        fetch_offset: reader.i64("fetch_offset")?,
+        last_fetched_epoch: if version >= 12 { reader.i32("last_fetched_epoch")? } else { -1 },
+        log_start_offset: if version >= 5 { reader.i64("log_start_offset")? } else { -1 },
+        partition_max_bytes: reader.i32("partition_max_bytes")?,
+        replica_directory_id: TopicId::ZERO,
+        high_watermark: i64::MAX,
+    };
+    if version >= FLEXIBLE_FROM {
+        reader.tagged(|tag, field| {
+            let mut field = Reader::new(field);
+            match tag {
+                0 if version >= 17 => partition.replica_directory_id = field.topic_id("directory")?,
+                1 if version >= 18 => partition.high_watermark = field.i64("high_watermark")?,
+                0 | 1 => return Err(WireError::Malformed),
+                _ => return Ok(()),
+            }
+            end_of_field(&field)
+        })?;
+    }
+    Ok(partition)
+}
+
+fn end_of_field(field: &Reader<'_>) -> Result<(), WireError> {
+    if field.left().is_empty() { Ok(()) } else { Err(WireError::Malformed) }
 }
 
 /// Encodes the answer behind what `out` already holds (length prefix and header), as parts in sending order.
-/// Empty parts are left out. Records in memory up to a few KiB are copied between their neighbours.
+/// Empty parts are left out. Records in memory up to 4 KiB are copied between their neighbours.
 pub fn encode_response(out: BytesMut, response: &FetchResponse, version: i16) -> Vec<Part> {
-    let _ = (out, response, version);
-    todo!()
+    let flexible = version >= FLEXIBLE_FROM;
+    let mut parts = Parts { parts: Vec::new(), out };
+    let out = &mut parts.out;
+    out.put_i32(response.throttle_time_ms);
+    if version >= 7 {
+        out.put_i16(response.error_code);
+        out.put_i32(response.session_id);
+    }
+    put_length(out, Some(response.topics.len()), flexible);
+    for topic in &response.topics {
+        let out = &mut parts.out;
+        if version >= TOPIC_IDS_FROM {
+            out.put_slice(topic.topic_id.0.as_bytes());
+        } else {
+            put_text(out, Some(&topic.name), flexible);
+        }
+        put_length(out, Some(topic.partitions.len()), flexible);
+        for partition in &topic.partitions {
+            encode_partition(&mut parts, partition, version);
+        }
+        if flexible {
+            parts.out.put_u8(0);
+        }
+    }
+    if flexible {
+        let endpoints = if version >= NODE_ENDPOINTS_FROM { &response.node_endpoints[..] } else { &[] };
+        put_node_endpoints(&mut parts.out, endpoints);
+    }
+    parts.flush();
+    parts.parts
 }
 
-/// The bytes that all parts make, slices included.
+/// The bytes that the whole answer makes, slices included, given its `parts`.
 pub fn parts_bytes(parts: &[Part], response: &FetchResponse) -> u64 {
-    let _ = (parts, response);
-    todo!()
+    let encoded: u64 =
+        parts.iter().map(|part| if let Part::Bytes(b) = part { b.len() as u64 } else { 0 }).sum();
+    let slices = response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| {
+        if let FetchRecords::Slice { length, .. } = partition.records { u64::from(length) } else { 0 }
+    });
+    encoded + slices.sum::<u64>()
+}
+
+/// The parts so far and the bytes that become the next one.
+struct Parts {
+    parts: Vec<Part>,
+    out: BytesMut,
+}
+
+impl Parts {
+    fn flush(&mut self) {
+        if !self.out.is_empty() {
+            self.parts.push(Part::Bytes(self.out.split().freeze()));
+        }
+    }
+
+    fn records(&mut self, records: &FetchRecords) {
+        match records {
+            FetchRecords::Null => {}
+            FetchRecords::Bytes(bytes) if bytes.len() <= COPIED_BYTES_MAX => self.out.put_slice(bytes),
+            FetchRecords::Bytes(bytes) => {
+                self.flush();
+                self.parts.push(Part::Bytes(bytes.clone()));
+            }
+            FetchRecords::Slice { length: 0, .. } => {}
+            FetchRecords::Slice { index, .. } => {
+                self.flush();
+                self.parts.push(Part::Records(*index));
+            }
+        }
+    }
+}
+
+fn encode_partition(parts: &mut Parts, partition: &FetchPartitionResponse, version: i16) {
+    let flexible = version >= FLEXIBLE_FROM;
+    let out = &mut parts.out;
+    out.put_i32(partition.partition);
+    out.put_i16(partition.error_code);
+    out.put_i64(partition.high_watermark);
+    out.put_i64(partition.last_stable_offset);
+    if version >= 5 {
+        out.put_i64(partition.log_start_offset);
+    }
+    put_length(out, partition.aborted_transactions.as_ref().map(Vec::len), flexible);
+    for (producer_id, first_offset) in partition.aborted_transactions.iter().flatten() {
+        out.put_i64(*producer_id);
+        out.put_i64(*first_offset);
+        if flexible {
+            out.put_u8(0);
+        }
+    }
+    if version >= 11 {
+        out.put_i32(partition.preferred_read_replica);
+    }
+    put_length(out, partition.records.length(), flexible);
+    parts.records(&partition.records);
+    if flexible {
+        encode_partition_tags(&mut parts.out, partition);
+    }
+}
+
+fn encode_partition_tags(out: &mut BytesMut, partition: &FetchPartitionResponse) {
+    let FetchPartitionResponse { diverging_epoch, current_leader, snapshot_id, .. } = partition;
+    let count = u8::from(diverging_epoch.is_some())
+        + u8::from(current_leader.is_some())
+        + u8::from(snapshot_id.is_some());
+    out.put_u8(count);
+    if let Some((epoch, end_offset)) = diverging_epoch {
+        out.put_slice(&[0, 13]);
+        out.put_i32(*epoch);
+        out.put_i64(*end_offset);
+        out.put_u8(0);
+    }
+    if let Some(leader) = current_leader {
+        put_current_leader(out, 1, *leader);
+    }
+    if let Some((end_offset, epoch)) = snapshot_id {
+        out.put_slice(&[2, 13]);
+        out.put_i64(*end_offset);
+        out.put_i32(*epoch);
+        out.put_u8(0);
+    }
 }

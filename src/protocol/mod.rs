@@ -19,6 +19,7 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+mod crc;
 pub mod fetch;
 pub mod frame;
 pub mod message;
@@ -28,5 +29,6 @@ pub mod produced;
 pub mod record;
 pub mod stored;
 pub mod walk;
+#[rustfmt::skip]
 mod walk_table;
 pub mod wire;

@@ -1,11 +1,28 @@
 //! The Produce request decoded in place and its answer encoded: versions 3 to 13.
+//!
+//! ```text
+//! request   transactional_id? | acks i16 | timeout_ms i32 | topics [ name (to 12) or topic_id (13)
+//!           | partitions [ index i32 | records? ] ]
+//! response  topics [ name (to 12) or topic_id (13) | partitions [ index i32 | error_code i16 | base_offset i64
+//!           | log_append_time_ms i64 | log_start_offset i64 (5) | record_errors [ i32 | text? ] (8)
+//!           | error_message? (8) | tag 0: current_leader i32 i32 (10) ] ] | throttle_time_ms i32
+//!           | tag 0: node_endpoints [ node_id i32 | host | port i32 | rack? ] (10)
+//! ```
+//!
+//! From version 9 on strings and arrays are compact and each structure ends in tagged fields. Nullable is
+//! marked `?`. Source: ProduceRequest.json and ProduceResponse.json of Kafka 4.1.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
-use super::wire::{StrBytes, WireError};
+use super::wire::{
+    Budget, Reader, StrBytes, WireError, put_length, put_text, put_uvarint, required, share, uvarint_bytes,
+};
 use crate::types::TopicId;
 
 pub const VERSIONS: std::ops::RangeInclusive<i16> = 3..=13;
+const FLEXIBLE_FROM: i16 = 9;
+const LEADERS_FROM: i16 = 10;
+const TOPIC_IDS_FROM: i16 = 13;
 
 /// A Produce request; records and strings share the frame's allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +88,136 @@ pub struct NodeEndpoint {
     pub rack: Option<StrBytes>,
 }
 
-/// Decodes a request's body. What is reserved is bounded by the bytes left, so no walk is needed before.
+/// Decodes a request's body. What is reserved is bounded by the body's length, so no walk is needed before.
+/// Bytes after the message are accepted, as Kafka accepts them.
 pub fn decode_request(body: &Bytes, version: i16) -> Result<ProduceRequest, WireError> {
-    let _ = (body, version);
-    todo!()
+    if !VERSIONS.contains(&version) {
+        return Err(WireError::UnknownApi { api_key: 0, api_version: version });
+    }
+    let flexible = version >= FLEXIBLE_FROM;
+    let mut reader = Reader::new(body);
+    let transactional_id = reader.text(flexible, "transactional_id")?.map(|text| share(body, text));
+    let acks = reader.i16("acks")?;
+    let timeout_ms = reader.i32("timeout_ms")?;
+    let topics = Budget::of(body).array(&mut reader, flexible, 3, "topic_data", |reader, budget| {
+        decode_topic(body, reader, budget, version)
+    })?;
+    end_of_structure(&mut reader, flexible)?;
+    Ok(ProduceRequest { transactional_id, acks, timeout_ms, topics: required(topics, "topic_data")? })
+}
+
+fn decode_topic(
+    body: &Bytes,
+    reader: &mut Reader<'_>,
+    budget: &mut Budget,
+    version: i16,
+) -> Result<ProduceTopic, WireError> {
+    let flexible = version >= FLEXIBLE_FROM;
+    let mut name = StrBytes::new();
+    let mut topic_id = TopicId::ZERO;
+    if version >= TOPIC_IDS_FROM {
+        topic_id = reader.topic_id("topic_id")?;
+    } else {
+        name = share(body, required(reader.text(flexible, "name")?, "name")?);
+    }
+    let partitions = budget.array(reader, flexible, 5, "partition_data", |reader, _| {
+        let index = reader.i32("index")?;
+        let records = match reader.bytes_length(flexible, "records")? {
+            Some(length) => Some(body.slice_ref(reader.take(length, "records")?)),
+            None => None,
+        };
+        end_of_structure(reader, flexible)?;
+        Ok(ProducePartition { index, records })
+    })?;
+    end_of_structure(reader, flexible)?;
+    Ok(ProduceTopic { name, topic_id, partitions: required(partitions, "partition_data")? })
 }
 
 /// Appends the answer's body.
 pub fn encode_response(out: &mut BytesMut, response: &ProduceResponse, version: i16) {
-    let _ = (out, response, version);
-    todo!()
+    let flexible = version >= FLEXIBLE_FROM;
+    put_length(out, Some(response.topics.len()), flexible);
+    for topic in &response.topics {
+        if version >= TOPIC_IDS_FROM {
+            out.put_slice(topic.topic_id.0.as_bytes());
+        } else {
+            put_text(out, Some(&topic.name), flexible);
+        }
+        put_length(out, Some(topic.partitions.len()), flexible);
+        for partition in &topic.partitions {
+            encode_partition(out, partition, version);
+        }
+        if flexible {
+            out.put_u8(0);
+        }
+    }
+    out.put_i32(response.throttle_time_ms);
+    if flexible {
+        let endpoints = if version >= LEADERS_FROM { &response.node_endpoints[..] } else { &[] };
+        put_node_endpoints(out, endpoints);
+    }
+}
+
+fn encode_partition(out: &mut BytesMut, partition: &ProducePartitionResponse, version: i16) {
+    let flexible = version >= FLEXIBLE_FROM;
+    out.put_i32(partition.index);
+    out.put_i16(partition.error_code);
+    out.put_i64(partition.base_offset);
+    out.put_i64(partition.log_append_time_ms);
+    if version >= 5 {
+        out.put_i64(partition.log_start_offset);
+    }
+    if version >= 8 {
+        put_length(out, Some(partition.record_errors.len()), flexible);
+        for (index, message) in &partition.record_errors {
+            out.put_i32(*index);
+            put_text(out, message.as_deref(), flexible);
+            if flexible {
+                out.put_u8(0);
+            }
+        }
+        put_text(out, partition.error_message.as_deref(), flexible);
+    }
+    match partition.current_leader {
+        Some(leader) if version >= LEADERS_FROM => {
+            out.put_u8(1);
+            put_current_leader(out, 0, leader);
+        }
+        _ if flexible => out.put_u8(0),
+        _ => {}
+    }
+}
+
+/// A tagged leader: id, epoch, no tags of its own.
+pub(super) fn put_current_leader(out: &mut BytesMut, tag: u8, (leader_id, leader_epoch): (i32, i32)) {
+    out.put_slice(&[tag, 9]);
+    out.put_i32(leader_id);
+    out.put_i32(leader_epoch);
+    out.put_u8(0);
+}
+
+/// The tagged fields at a response's end: tag 0 holds the endpoints, and is left out without any.
+pub(super) fn put_node_endpoints(out: &mut BytesMut, endpoints: &[NodeEndpoint]) {
+    if endpoints.is_empty() {
+        out.put_u8(0);
+        return;
+    }
+    let mut field = BytesMut::new();
+    put_length(&mut field, Some(endpoints.len()), true);
+    for endpoint in endpoints {
+        field.put_i32(endpoint.node_id);
+        put_text(&mut field, Some(&endpoint.host), true);
+        field.put_i32(endpoint.port);
+        put_text(&mut field, endpoint.rack.as_deref(), true);
+        field.put_u8(0);
+    }
+    out.reserve(2 + uvarint_bytes(field.len() as u32) + field.len());
+    out.put_slice(&[1, 0]);
+    put_uvarint(out, field.len() as u32);
+    out.put_slice(&field);
+}
+
+/// Skips the tagged fields that a structure without known ones ends in.
+pub(super) fn end_of_structure(reader: &mut Reader<'_>, flexible: bool) -> Result<(), WireError> {
+    if flexible { reader.tagged(|_, _| Ok(())) } else { Ok(()) }
 }

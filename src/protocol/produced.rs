@@ -7,15 +7,21 @@
 //!
 //! Source: ProduceRequest.validateRecords, UnifiedLog.analyzeAndValidateRecords, LogValidator.
 
+use std::fmt;
+
 use bytes::Bytes;
-use zerocopy::IntoBytes;
 
 use super::batch::{
-    Attributes, BatchHeader, HEADER_BYTES, HEADER_BYTES_UP_TO_MAGIC, LENGTH_MIN, LOG_OVERHEAD, MAGIC,
-    NO_PRODUCER_ID, NO_TIMESTAMP,
+    Attributes, BatchHeader, CRC_START, HEADER_BYTES, HEADER_BYTES_UP_TO_MAGIC, LENGTH_MIN, LOG_OVERHEAD,
+    MAGIC, NO_PRODUCER_ID, NO_TIMESTAMP,
 };
 use super::compression::{Compression, OpenLimits};
+use super::crc;
+use super::record::{RECORD_BYTES_MIN, Record, RecordIter};
 use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId};
+
+/// The record errors that an answer carries at most; Kafka has no bound, and a batch of 1 MB could have 150,000.
+pub const RECORD_ERRORS_MAX: usize = 1000;
 
 /// Which time a topic's records carry: `message.timestamp.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -75,6 +81,36 @@ pub struct BatchError {
     pub record_errors: Vec<RecordError>,
 }
 
+impl BatchError {
+    /// An error that Kafka answers without the log start offset.
+    fn of_request(kind: BatchErrorKind, reason: String) -> BatchError {
+        BatchError {
+            kind,
+            reason,
+            reason_in_answer: false,
+            log_start_in_answer: false,
+            record_errors: Vec::new(),
+        }
+    }
+
+    /// An error that Kafka answers with the log start offset.
+    pub(super) fn of_append(kind: BatchErrorKind, reason: String) -> BatchError {
+        BatchError { log_start_in_answer: true, ..BatchError::of_request(kind, reason) }
+    }
+
+    /// A batch that has become too large when it was compressed anew.
+    pub(super) fn too_large(reason: String) -> BatchError {
+        BatchError::of_request(BatchErrorKind::MessageTooLarge, reason)
+    }
+}
+
+impl BatchErrorKind {
+    /// Kafka's error code.
+    pub fn code(self) -> i16 {
+        self as i16
+    }
+}
+
 /// Why one record of a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordError {
@@ -106,6 +142,23 @@ pub struct CheckedBatch {
     pub must_open: bool,
 }
 
+impl fmt::Display for RecordError {
+    /// As Kafka writes it into its summary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecordError(batchIndex={}, message='{}')", self.index, self.message)
+    }
+}
+
+impl ProduceLimits<'_> {
+    /// Whether a record's own timestamp lies outside what the topic takes. -1, no timestamp, never does.
+    fn timestamp_is_out_of_range(&self, timestamp: i64) -> bool {
+        let age = self.now_ms.wrapping_sub(timestamp);
+        self.timestamp_type == TimestampType::CreateTime
+            && timestamp != NO_TIMESTAMP
+            && (age > self.timestamp_before_max_ms || age.wrapping_neg() > self.timestamp_after_max_ms)
+    }
+}
+
 impl CheckedBatch {
     /// The header as it goes to disk. `log_append_time` is the wall clock for a topic with LogAppendTime, and
     /// `None` for one with CreateTime. Nothing but these 61 bytes differs from the producer's batch.
@@ -115,8 +168,26 @@ impl CheckedBatch {
         leader_epoch: LeaderEpoch,
         log_append_time: Option<i64>,
     ) -> [u8; HEADER_BYTES] {
-        let _ = (base_offset, leader_epoch, log_append_time);
-        todo!()
+        let mut header = *self.header();
+        header.base_offset = base_offset.0.into();
+        header.partition_leader_epoch = leader_epoch.0.into();
+        let max_timestamp = log_append_time.unwrap_or(self.max_timestamp);
+        let attributes = header.attributes();
+        if attributes.is_log_append_time() != log_append_time.is_some()
+            || header.max_timestamp.get() != max_timestamp
+        {
+            let tail_crc = header.tail_crc();
+            header.attributes = Attributes(attributes.0 & Attributes::KNOWN)
+                .with_log_append_time(log_append_time.is_some())
+                .0
+                .into();
+            header.max_timestamp = max_timestamp.into();
+            // The CRC is linear: what the header's part changes by, shifted past the records, is what the
+            // whole changes by.
+            let change = tail_crc ^ header.tail_crc();
+            header.crc = crc::combine(change, header.crc.get(), self.record_bytes().len()).into();
+        }
+        zerocopy::transmute!(header)
     }
 
     pub fn header(&self) -> &BatchHeader {
@@ -136,6 +207,270 @@ impl CheckedBatch {
 /// Checks what a producer sent for one partition. `records` may carry bytes of a cut second batch, which are
 /// dropped, as Kafka does.
 pub fn check_produced(records: Bytes, limits: &ProduceLimits<'_>) -> Result<CheckedBatch, BatchError> {
-    let _ = (records, limits);
-    todo!()
+    let bytes = only_batch(records, limits.api_version)?;
+    let header = check_header(&bytes, limits)?;
+    let attributes = header.attributes();
+    let compression = attributes.compression().ok_or_else(|| {
+        let reason = format!("Unknown compression type id: {}", attributes.0 & 7);
+        BatchError::of_append(BatchErrorKind::UnsupportedCompressionType, reason)
+    })?;
+    check_counts(header, limits)?;
+    let mut batch = CheckedBatch {
+        record_count: header.record_count.get(),
+        last_offset_delta: header.last_offset_delta.get(),
+        base_timestamp: header.base_timestamp.get(),
+        max_timestamp: header.max_timestamp.get(),
+        offset_of_max_timestamp: -1,
+        compression,
+        producer_id: header.producer_id(),
+        producer_epoch: header.producer_epoch.get(),
+        base_sequence: header.base_sequence.get(),
+        is_transactional: attributes.is_transactional(),
+        timestamp_type: limits.timestamp_type,
+        must_open: compression != Compression::None && header_cannot_be_trusted(header, limits),
+        bytes: bytes.clone(),
+    };
+    if compression == Compression::None {
+        let seen = check_records(header, batch.record_bytes(), limits, "DefaultRecord")?;
+        if !seen.consecutive {
+            let reason = "The offsets of the records do not follow each other from 0".to_owned();
+            return Err(BatchError::of_append(BatchErrorKind::InvalidRecord, reason));
+        }
+        batch.max_timestamp = seen.max_timestamp;
+        batch.offset_of_max_timestamp = seen.offset_of_max_timestamp;
+    }
+    Ok(batch)
+}
+
+/// Cuts `records` to the one batch that must stand in it.
+fn only_batch(records: Bytes, api_version: i16) -> Result<Bytes, BatchError> {
+    let invalid = |what: &str| {
+        let reason = format!("Produce requests with version {api_version} {what}");
+        BatchError::of_request(BatchErrorKind::InvalidRecord, reason)
+    };
+    let extent = batch_extent(&records)
+        .map_err(|reason| BatchError {
+            reason_in_answer: true,
+            ..BatchError::of_request(BatchErrorKind::CorruptMessage, reason)
+        })?
+        .ok_or_else(|| invalid("must have at least one record batch per partition"))?;
+    if records[HEADER_BYTES_UP_TO_MAGIC - 1] as i8 != MAGIC {
+        return Err(invalid("are only allowed to contain record batches with magic version 2"));
+    }
+    // The low byte of the attributes; a batch has at least 26 bytes here.
+    let codec = records[CRC_START + 1] & 7;
+    if api_version < 7 && codec == Compression::Zstd as u8 {
+        return Err(BatchError {
+            kind: BatchErrorKind::UnsupportedCompressionType,
+            ..invalid("are not allowed to use ZStandard compression")
+        });
+    }
+    match batch_extent(&records[extent..]) {
+        Ok(None) => Ok(records.slice(..extent)),
+        Ok(Some(_)) => Err(invalid("are only allowed to contain exactly one record batch per partition")),
+        Err(reason) => Err(BatchError::of_request(BatchErrorKind::CorruptMessage, reason)),
+    }
+}
+
+/// The bytes of the batch that `bytes` begins with; `None` where it is cut.
+fn batch_extent(bytes: &[u8]) -> Result<Option<usize>, String> {
+    let Some(length) = bytes.get(8..LOG_OVERHEAD).and_then(|length| length.try_into().ok()) else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(length);
+    if length < LENGTH_MIN {
+        return Err(format!("Record size {length} is less than the minimum record overhead ({LENGTH_MIN})"));
+    }
+    match bytes.get(HEADER_BYTES_UP_TO_MAGIC - 1).map(|magic| *magic as i8) {
+        None => Ok(None),
+        Some(magic) if !(0..=MAGIC).contains(&magic) => {
+            Err(format!("Invalid magic found in record: {magic}"))
+        }
+        Some(_) => Ok(Some(length as usize + LOG_OVERHEAD).filter(|extent| *extent <= bytes.len())),
+    }
+}
+
+/// Base offset, size and CRC.
+fn check_header<'a>(bytes: &'a [u8], limits: &ProduceLimits<'_>) -> Result<&'a BatchHeader, BatchError> {
+    let ProduceLimits { topic, partition, message_bytes_max, .. } = limits;
+    let base_offset = bytes.first_chunk().map_or(0, |base| i64::from_be_bytes(*base));
+    if base_offset != 0 {
+        let reason = format!(
+            "The baseOffset of the record batch in the append to {topic}-{partition} should be 0, but it is \
+             {base_offset}"
+        );
+        return Err(BatchError::of_append(BatchErrorKind::InvalidRecord, reason));
+    }
+    if bytes.len() as i64 > i64::from(*message_bytes_max) {
+        let reason = format!(
+            "The record batch size in the append to {topic}-{partition} is {} bytes which exceeds the maximum \
+             configured value of {message_bytes_max}).",
+            bytes.len()
+        );
+        return Err(BatchError::of_request(BatchErrorKind::MessageTooLarge, reason));
+    }
+    let corrupt = |crc: u32| {
+        let reason =
+            format!("Record is corrupt (stored crc = {crc}) in topic partition {topic}-{partition}.");
+        BatchError::of_request(BatchErrorKind::CorruptMessage, reason)
+    };
+    let header = BatchHeader::parse(bytes).ok_or_else(|| corrupt(0))?;
+    if crc32c::crc32c(&bytes[CRC_START..]) != header.crc.get() {
+        return Err(corrupt(header.crc.get()));
+    }
+    Ok(header)
+}
+
+/// Record count, control flag, sequence.
+fn check_counts(header: &BatchHeader, limits: &ProduceLimits<'_>) -> Result<(), BatchError> {
+    let ProduceLimits { topic, partition, .. } = limits;
+    let last = i64::from(header.last_offset_delta.get());
+    let count = i64::from(header.record_count.get());
+    let reason = if last < 0 {
+        format!("Batch has an invalid offset range: [0, {last}] in topic partition {topic}-{partition}")
+    } else if count <= 0 {
+        format!("Invalid reported count for record batch: {count} in topic partition {topic}-{partition}")
+    } else if last + 1 != count {
+        format!(
+            "Inconsistent batch offset range [0, {last}] and count of records {count} in topic partition \
+             {topic}-{partition}"
+        )
+    } else if header.attributes().is_control() {
+        format!("Clients are not allowed to write control records in topic partition {topic}-{partition}")
+    } else if header.has_producer_id() && header.base_sequence.get() < 0 {
+        format!(
+            "Invalid sequence number {} in record batch with producerId {} in topic partition \
+             {topic}-{partition}",
+            header.base_sequence, header.producer_id
+        )
+    } else {
+        return Ok(());
+    };
+    Err(BatchError::of_append(BatchErrorKind::InvalidRecord, reason))
+}
+
+/// Whether a compressed batch must be opened: its records may lack keys or be out of time, or there cannot be as
+/// many as it says.
+fn header_cannot_be_trusted(header: &BatchHeader, limits: &ProduceLimits<'_>) -> bool {
+    let record_bytes = header.batch_bytes().map_or(0, |bytes| bytes - HEADER_BYTES);
+    let count = header.record_count.get() as usize;
+    limits.compacted
+        || header.attributes().is_log_append_time()
+        || limits.timestamp_is_out_of_range(header.base_timestamp.get())
+        || limits.timestamp_is_out_of_range(header.max_timestamp.get())
+        || count.saturating_mul(RECORD_BYTES_MIN) > limits.open.bytes_max_of(record_bytes)
+}
+
+/// What [`check_records`] found.
+pub(super) struct RecordsSeen {
+    pub max_timestamp: i64,
+    /// The delta of the first record with the greatest timestamp; -1 where no timestamp is above -1.
+    pub offset_of_max_timestamp: i32,
+    /// Whether the offset deltas are 0, 1, 2 and so on.
+    pub consecutive: bool,
+}
+
+/// Checks each of the uncompressed `records` of a batch. `name` is what Kafka calls a record in the one text that
+/// shows it.
+pub(super) fn check_records(
+    header: &BatchHeader,
+    records: &[u8],
+    limits: &ProduceLimits<'_>,
+    name: &'static str,
+) -> Result<RecordsSeen, BatchError> {
+    let append_time = header.attributes().is_log_append_time().then(|| header.max_timestamp.get());
+    let base_timestamp = header.base_timestamp.get();
+    let mut seen =
+        RecordsSeen { max_timestamp: NO_TIMESTAMP, offset_of_max_timestamp: -1, consecutive: true };
+    let mut refused = RefusedRecords::default();
+    for (index, record) in (0..).zip(RecordIter::new(records, header.record_count.get())) {
+        let record = record
+            .map_err(|error| BatchError::of_append(BatchErrorKind::InvalidRecord, error.to_string()))?;
+        let timestamp = append_time.unwrap_or(base_timestamp.wrapping_add(record.timestamp_delta));
+        if limits.compacted && record.key.is_none() {
+            refused.add(index, false, || no_key(limits));
+        } else if limits.timestamp_type == TimestampType::CreateTime && timestamp != NO_TIMESTAMP {
+            if limits.timestamp_is_out_of_range(timestamp) {
+                refused.add(index, true, || out_of_range(limits, timestamp, record.offset_delta));
+            }
+        } else if append_time.is_some() {
+            refused.add(index, true, || wrong_timestamp_type(name, &record, timestamp));
+        }
+        seen.consecutive &= record.offset_delta == index;
+        if timestamp > seen.max_timestamp {
+            seen.max_timestamp = timestamp;
+            seen.offset_of_max_timestamp = record.offset_delta;
+        }
+    }
+    refused.into_result().map(|()| seen)
+}
+
+fn no_key(limits: &ProduceLimits<'_>) -> String {
+    let ProduceLimits { topic, partition, .. } = limits;
+    format!("Compacted topic cannot accept message without key in topic partition {topic}-{partition}")
+}
+
+fn out_of_range(limits: &ProduceLimits<'_>, timestamp: i64, offset: i32) -> String {
+    let from = limits.now_ms.wrapping_sub(limits.timestamp_before_max_ms);
+    let to = limits.now_ms.wrapping_add(limits.timestamp_after_max_ms);
+    format!(
+        "Timestamp {timestamp} of message with offset {offset} is out of range. The timestamp should be within \
+         [{from}, {to}]"
+    )
+}
+
+fn wrong_timestamp_type(name: &str, record: &Record<'_>, timestamp: i64) -> String {
+    // Kafka's whole record counts null as 0 bytes, and the partial one it reads where it need not keep keys
+    // and values as -1.
+    let null = if name == "DefaultRecord" { 0 } else { -1 };
+    let bytes = |part: Option<&[u8]>| part.map_or(null, |part| part.len() as i64);
+    format!(
+        "Invalid timestamp type in message {name}(offset={}, timestamp={timestamp}, key={} bytes, value={} \
+         bytes). Producer should not set timestamp type to LogAppendTime.",
+        record.offset_delta,
+        bytes(record.key),
+        bytes(record.value)
+    )
+}
+
+/// Record errors as they are found; all are counted and the first [`RECORD_ERRORS_MAX`] kept.
+#[derive(Default)]
+struct RefusedRecords {
+    count: usize,
+    any_timestamp: bool,
+    errors: Vec<RecordError>,
+}
+
+impl RefusedRecords {
+    fn add(&mut self, index: i32, is_timestamp: bool, message: impl FnOnce() -> String) {
+        self.count += 1;
+        self.any_timestamp |= is_timestamp;
+        if self.errors.len() < RECORD_ERRORS_MAX {
+            self.errors.push(RecordError { index, message: message() });
+        }
+    }
+
+    fn into_result(self) -> Result<(), BatchError> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let (kind, reason) = if self.any_timestamp {
+            let reason = "One or more records have been rejected due to invalid timestamp".to_owned();
+            (BatchErrorKind::InvalidTimestamp, reason)
+        } else {
+            let first: Vec<String> = self.errors.iter().take(3).map(RecordError::to_string).collect();
+            let reason = format!(
+                "One or more records have been rejected due to {} record errors in total, and only showing \
+                 the first three errors at most: [{}]",
+                self.count,
+                first.join(", ")
+            );
+            (BatchErrorKind::InvalidRecord, reason)
+        };
+        Err(BatchError {
+            reason_in_answer: true,
+            record_errors: self.errors,
+            ..BatchError::of_append(kind, reason)
+        })
+    }
 }
