@@ -23,6 +23,7 @@ use crate::protocol::fetch::{
     decode_request, encode_response,
 };
 use crate::protocol::wire::StrBytes;
+use crate::runtime::tasks::{self, Queue};
 use crate::shard::{self, Shard};
 use crate::storage::Slice;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
@@ -159,7 +160,7 @@ async fn serve(shard: Rc<Shard>, request: Request, plan: Plan, limits: Limits) -
         }
         // What is there already counts; an append that came since the read has woken the wait.
         wait.add(have);
-        let woken = shard.until(Duration::from_millis(left_ms), wait.woken()).await;
+        let woken = shard::until(Duration::from_millis(left_ms), wait.woken()).await;
         drop(registered);
         if !woken {
             // The time is up: what is there now is the answer.
@@ -347,7 +348,7 @@ impl Drop for Registered {
         }
         for (owner, keys) in remote {
             let wait = wait.clone();
-            glommio::spawn_local(async move {
+            tasks::spawn(Queue::Requests, async move {
                 shard::post(owner, move |shard| {
                     for (topic, partition) in keys {
                         if let Some(partition) = shard.partition(topic, partition) {

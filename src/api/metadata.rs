@@ -17,7 +17,7 @@ use crate::types::{NodeId, TopicId};
 /// The first version in which a topic may be asked for by its id.
 const TOPIC_IDS_SINCE: i16 = 12;
 
-pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> Result<MetadataResponse, String> {
+pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> MetadataResponse {
     let all = match &asked.topics {
         None => true,
         Some(topics) => version == 0 && topics.is_empty(),
@@ -74,7 +74,7 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
     response.brokers = brokers(context, &image);
     response.cluster_id = Some(StrBytes::from_string(context.shard.node.cluster_id.clone()));
     response.controller_id = BrokerId(context.shard.node.id.0);
-    Ok(response)
+    response
 }
 
 /// The brokers that are alive, at the listener the request came in by.

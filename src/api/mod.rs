@@ -7,7 +7,7 @@
 //!
 //! `errors.rs` is the only place where our errors become Kafka codes.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,7 +17,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 
-use crate::protocol::frame::RequestHeader;
+use crate::protocol::frame::{self, RequestHeader};
+use crate::protocol::message;
+use crate::protocol::wire::StrBytes;
 use crate::shard::Shard;
 use crate::storage::Slice;
 
@@ -46,10 +48,27 @@ pub struct Context {
     /// The listener that the connection came in by; answers advertise its addresses.
     pub listener: Arc<str>,
     pub peer: SocketAddr,
-    pub client_id: Option<Box<str>>,
-    /// Set by ApiVersions (KIP-511).
-    pub software: Cell<Option<(Box<str>, Box<str>)>>,
+    /// As the last request named it.
+    pub client_id: RefCell<Option<StrBytes>>,
+    /// Name and version of the client's library, as ApiVersions told them (KIP-511).
+    pub software: RefCell<Option<(Box<str>, Box<str>)>>,
 }
+
+impl Context {
+    /// Notes the client id of a request.
+    pub fn know_client(&self, client_id: Option<&StrBytes>) {
+        let mut known = self.client_id.borrow_mut();
+        if known.as_ref() != client_id {
+            // A copy of its own: the frame that it came in is let go.
+            *known = client_id.map(|id| StrBytes::from_string(id.to_string()));
+        }
+    }
+}
+
+/// The operations on a topic, as bits by Kafka's numbers: what everyone may do where nobody is refused.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// The operations on the cluster.
+const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// One request: its header and the bytes behind it.
 pub struct Request {
@@ -89,6 +108,8 @@ pub struct Row {
     pub versions: (i16, i16),
     /// The highest version is served and advertised only under `unstable.api.versions.enable`.
     pub unstable_from: Option<i16>,
+    /// The body is walked against its schema before the handler sees it.
+    walked: bool,
     handler: fn(Rc<Context>, Request) -> Running,
 }
 
@@ -98,6 +119,7 @@ macro_rules! ordered {
             key: ApiKey::$key,
             versions: $versions,
             unstable_from: None,
+            walked: false,
             handler: |context, request| Box::pin($handler(context, request)),
         }
     };
@@ -112,10 +134,11 @@ macro_rules! alone {
             key: ApiKey::$key,
             versions: $versions,
             unstable_from: $unstable,
+            walked: true,
             handler: |context, request| {
                 Box::pin(async move {
                     let version = request.header.api_version;
-                    let asked = match crate::protocol::message::decode(request.body, version) {
+                    let asked = match message::decode(request.body, version) {
                         Ok(asked) => asked,
                         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
                     };
@@ -171,6 +194,11 @@ pub fn find(api_key: i16, version: i16, unstable: bool) -> Dispatch {
 }
 
 impl Row {
+    /// Whether the body has to pass the walk first. Produce and Fetch have decoders that are bounded themselves.
+    pub fn is_walked(&self) -> bool {
+        self.walked
+    }
+
     /// The versions served, oldest and newest.
     pub fn served(&self, unstable: bool) -> (i16, i16) {
         match self.unstable_from {
@@ -192,18 +220,42 @@ pub fn refuse_api_versions(header: &RequestHeader) -> Reply {
 }
 
 /// Encodes a whole answer, from its length prefix on.
-fn encode<T>(header: &RequestHeader, response: &T) -> Reply
-where
-    T: kafka_protocol::protocol::Encodable + kafka_protocol::protocol::HeaderVersion,
-{
-    let mut buffer = BytesMut::new();
-    let flexible_header = T::header_version(header.api_version) >= 1;
-    crate::protocol::frame::begin_response(&mut buffer, header.correlation_id, flexible_header);
-    match crate::protocol::message::encode(response, header.api_version, &mut buffer) {
-        Ok(()) => {
-            crate::protocol::frame::end_response(&mut buffer, 0);
-            Reply::Send(vec![Part::Bytes(buffer.freeze())])
-        }
+fn encode<T: kafka_protocol::protocol::Encodable>(header: &RequestHeader, response: &T) -> Reply {
+    let mut buffer = begin(header);
+    match message::encode_into(&mut buffer, response, header.api_version) {
+        Ok(()) => finish(vec![Part::Bytes(buffer.freeze())]),
         Err(error) => Reply::Close(format!("the answer could not be encoded: {error}")),
     }
+}
+
+/// The beginning of an answer: room for its length, then the response header.
+fn begin(header: &RequestHeader) -> BytesMut {
+    let mut buffer = BytesMut::with_capacity(256);
+    buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+    frame::encode_response_header(&mut buffer, header.api_key, header.api_version, header.correlation_id);
+    buffer
+}
+
+const LENGTH_BYTES: usize = 4;
+
+/// Ends an answer that [`begin`] began: its length, slices included, goes to the front.
+fn finish(mut parts: Vec<Part>) -> Reply {
+    let bytes: u64 = parts
+        .iter()
+        .map(|part| match part {
+            Part::Bytes(bytes) => bytes.len() as u64,
+            Part::File(slice) => u64::from(slice.length),
+        })
+        .sum();
+    let Ok(length) = i32::try_from(bytes - LENGTH_BYTES as u64) else {
+        return Reply::Close(format!("an answer of {bytes} bytes is longer than a frame can be"));
+    };
+    let Some(Part::Bytes(first)) = parts.first_mut() else {
+        return Reply::Close("an answer has no head".into());
+    };
+    // Nobody else holds the head yet, so this does not copy.
+    let mut head = BytesMut::from(std::mem::take(first));
+    head[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    *first = head.freeze();
+    Reply::Send(parts)
 }

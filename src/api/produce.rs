@@ -14,7 +14,8 @@ use super::{Answer, Context, Part, Reply, Request};
 use crate::broker::partition::{Acks, AppendRefused};
 use crate::clock;
 use crate::config::{TimestampType, TopicCompression, TopicConfig};
-use crate::metadata::{Topic, is_internal};
+use crate::metadata::Topic;
+use crate::metadata::topic_name::is_internal;
 use crate::protocol::batch::{self, BatchError, CheckedBatch, ProduceLimits};
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::protocol::produce::{
@@ -94,14 +95,14 @@ async fn prepare(
     let image = shard.image();
     for (topic_place, topic) in asked.topics.iter().enumerate() {
         let found = match topic.topic_id.is_zero() {
-            true => image.topic_by_name(&topic.name),
+            true => image.topic(&topic.name),
             false => image.topic_by_id(topic.topic_id),
         };
         let config = found.map(|topic| shard.topic_config(topic));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (place, partition) in topic.partitions.iter().enumerate() {
             let mut response = empty_response(partition.index);
-            let known = found.zip(config.as_ref()).filter(|(topic, _)| topic.has_partition(partition.index));
+            let known = found.zip(config.as_ref()).filter(|(topic, _)| topic.partition(PartitionId(partition.index)).is_some());
             match known {
                 None if version >= 13 && found.is_none() => {
                     response.error_code = ResponseError::UnknownTopicId.code();
@@ -286,9 +287,9 @@ async fn finish(
         };
     }
     let version = request.header.api_version;
-    let mut buffer = super::begin(&request.header, version >= 9);
+    let mut buffer = super::begin(&request.header);
     encode_response(&mut buffer, &answer, version);
-    super::finish(vec![], buffer)
+    super::finish(vec![Part::Bytes(buffer.freeze())])
 }
 
 fn settle(response: &mut ProducePartitionResponse, done: Appended) {

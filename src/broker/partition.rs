@@ -12,11 +12,11 @@ use super::replica::{EpochMismatch, Replica};
 use super::waiters::{FetchWait, Waiters};
 use crate::clock;
 use crate::config::{TimestampType, TopicConfig};
-use crate::metadata::PartitionRegistration;
+use crate::metadata;
 use crate::metrics;
 use crate::protocol::batch::CheckedBatch;
 use crate::storage::{self, Appended, Log, LogConfig, ReadError, Slice, StorageError};
-use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, TopicId};
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 
 pub struct Partition {
     pub topic: Arc<str>,
@@ -110,17 +110,16 @@ impl Partition {
         topic_id: TopicId,
         id: PartitionId,
         log: Rc<Log>,
-        registration: &PartitionRegistration,
+        registration: &metadata::Partition,
         config: &TopicConfig,
     ) -> Rc<Partition> {
-        let epoch = LeaderEpoch(registration.leader_epoch);
+        let epoch = registration.leader_epoch;
         log.begin_epoch(epoch);
-        let isr = registration.isr.iter().map(|id| NodeId(*id)).collect();
         let replica = Replica::leading(
-            NodeId(registration.leader),
+            registration.leader,
             epoch,
             registration.partition_epoch,
-            isr,
+            registration.isr.clone(),
             log.written(),
         );
         let told = Cell::new((log.written(), log.size_bytes()));
@@ -137,6 +136,10 @@ impl Partition {
         };
         partition.take_config(config);
         Rc::new(partition)
+    }
+
+    pub fn name(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: self.id }
     }
 
     pub fn log(&self) -> &Rc<Log> {
@@ -158,15 +161,14 @@ impl Partition {
     }
 
     /// Takes a newer registration from the metadata image.
-    pub fn take_registration(&self, registration: &PartitionRegistration) {
-        let isr = registration.isr.iter().map(|id| NodeId(*id)).collect();
+    pub fn take_registration(&self, registration: &metadata::Partition) {
         let mut replica = self.replica.borrow_mut();
         let before = replica.leader_epoch();
         replica.update(
-            NodeId(registration.leader),
-            LeaderEpoch(registration.leader_epoch),
+            registration.leader,
+            registration.leader_epoch,
             registration.partition_epoch,
-            isr,
+            registration.isr.clone(),
         );
         if replica.leader_epoch() != before {
             self.log.begin_epoch(replica.leader_epoch());

@@ -6,7 +6,7 @@
 //! logs are flushed and closed, the checkpoints and the clean-shutdown file are written. A second signal
 //! ends the process at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -80,6 +80,7 @@ pub struct CoreState {
     limits: Arc<ConnectionLimits>,
     refusals: Rate,
     accepting: RefCell<Vec<Task<()>>>,
+    connections_made: Cell<u64>,
 }
 
 /// What all cores are started with.
@@ -104,7 +105,7 @@ struct Start {
 pub fn run(options: Options) -> Result<(), StartError> {
     let began = Instant::now();
     let directories = Directories::open(&options.config)?;
-    let (bound, endpoints) = listener::bind_all(&options.config)?;
+    let (bound, endpoints) = listener::bind_all(&options.config, options.cores.len())?;
     for skipped in &options.config.controller_listeners {
         tracing::info!(listener = %skipped.name, "the controller listener is accepted and bound to nothing: the quorum is this process");
     }
@@ -177,6 +178,7 @@ async fn core(start: Arc<Start>) {
         limits: start.limits.clone(),
         refusals: Rate::per_second(5),
         accepting: RefCell::default(),
+        connections_made: Cell::new(0),
     });
     CORE.with_borrow_mut(|core| *core = Some(state.clone()));
     let _gone = start.arrived.0.send(());
@@ -239,14 +241,13 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
         .map_err(|error| StartError::Metadata(error.to_string()))?;
     shard.follow_everywhere().await;
     for core in 0..start.cores {
-        let bound = start.bound.clone();
+        let opening = start.clone();
         let posted = shard::post(shard_id(core), move |_| {
-            std::future::ready(bound.iter().try_for_each(|bound| accept_on(&this_core(), bound)))
+            opening.bound.iter().for_each(|bound| accept_on(&this_core(), bound));
+            std::future::ready(())
         })
         .await;
-        if let Ok(Err(error)) = posted.await {
-            return Err(error.into());
-        }
+        let _stopped = posted.await;
     }
     announce(start, shard)
 }
@@ -256,7 +257,7 @@ fn announce(start: &Start, shard: &Shard) -> Result<(), StartError> {
         let write = || -> io::Result<()> {
             // Whole at once, for whoever waits for it.
             let half = path.with_extension("half");
-            std::fs::write(&half, format!("{}\n", first.address.port()))?;
+            std::fs::write(&half, format!("{}\n", first.listeners.address().port()))?;
             std::fs::rename(&half, path)
         };
         write().map_err(|error| StartError::PortFile { path: path.display().to_string(), error })?;
@@ -265,7 +266,7 @@ fn announce(start: &Start, shard: &Shard) -> Result<(), StartError> {
     (start.options.ready)(&Ready {
         cluster_id: start.node.cluster_id.clone(),
         node_id: start.node.id.0,
-        addresses: start.bound.iter().map(|bound| format!("{}://{}", bound.name, bound.address)).collect(),
+        addresses: start.bound.iter().map(|bound| format!("{}://{}", bound.name, bound.listeners.address())).collect(),
         cores: start.cores,
         log_dirs: start.node.log_dirs.iter().map(|dir| dir.path.clone()).collect(),
         topics: image.topic_count(),
@@ -361,20 +362,14 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
 }
 
 /// Starts to accept on this core.
-fn accept_on(core: &Rc<CoreState>, bound: &Bound) -> Result<(), ListenError> {
-    let listener = Listener::bind(bound.address).map_err(|error| ListenError::Io {
-        name: bound.name.to_string(),
-        host: bound.address.ip().to_string(),
-        port: bound.address.port(),
-        error,
-    })?;
-    let accepting = accept(core.clone(), listener, bound.name.clone());
-    core.accepting.borrow_mut().push(tasks::spawn(Queue::Requests, accepting));
-    Ok(())
+fn accept_on(core: &Rc<CoreState>, bound: &Bound) {
+    if let Some(listener) = bound.listeners.take(core.shard.id) {
+        let accepting = accept(core.clone(), listener, bound.name.clone());
+        core.accepting.borrow_mut().push(tasks::spawn(Queue::Requests, accepting));
+    }
 }
 
 async fn accept(core: Rc<CoreState>, listener: Listener, name: Arc<str>) {
-    let mut next_id = 0;
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -397,10 +392,11 @@ async fn accept(core: Rc<CoreState>, listener: Listener, name: Arc<str>) {
             }
         };
         metrics::CONNECTIONS_ACCEPTED.add(1);
-        next_id += 1;
+        let id = core.connections_made.get();
+        core.connections_made.set(id + 1);
         let connection = Connection::new(socket, peer, name.clone(), core.shard.clone());
-        core.connections.borrow_mut().insert(next_id, connection.clone());
-        let (core, id) = (core.clone(), next_id);
+        core.connections.borrow_mut().insert(id, connection.clone());
+        let core = core.clone();
         let serve = async move {
             let ended = connection.serve().await;
             core.connections.borrow_mut().remove(&id);

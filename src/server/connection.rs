@@ -9,8 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -28,8 +28,6 @@ use crate::shard::Shard;
 
 /// What a connection may hold of a frame before the frame's whole length is reserved.
 const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
-/// The first read of a connection that was quiet.
-const READ_BYTES_FIRST: usize = 4 * 1024;
 /// A frame under way must move this many bytes, or end, in every `thalweg.receive.timeout.ms`.
 const PROGRESS_BYTES: u64 = 4 * 1024;
 
@@ -44,7 +42,6 @@ pub enum Ended {
 
 /// A connection as the rest of its core sees it.
 pub struct Connection {
-    pub id: u64,
     socket: Socket,
     context: Rc<Context>,
     outbox: Outbox,
@@ -126,10 +123,10 @@ impl Outbox {
 }
 
 impl Connection {
-    pub fn new(id: u64, socket: Socket, peer: SocketAddr, listener: Arc<str>, shard: Rc<Shard>) -> Rc<Self> {
-        let context = Context { shard, listener, peer, software: Cell::default() };
+    pub fn new(socket: Socket, peer: SocketAddr, listener: Arc<str>, shard: Rc<Shard>) -> Rc<Self> {
+        let context =
+            Context { shard, listener, peer, client_id: RefCell::default(), software: RefCell::default() };
         Rc::new(Connection {
-            id,
             socket,
             context: Rc::new(context),
             outbox: Outbox::default(),
@@ -165,11 +162,15 @@ impl Connection {
         .await
     }
 
+    pub fn peer(&self) -> SocketAddr {
+        self.context.peer
+    }
+
     /// Reads no further request; what is in flight is answered.
     pub fn stop(&self) {
         self.stopping.set(true);
         if self.frame_bytes.get() == 0 {
-            self.socket.shutdown_read();
+            let _already_closed = self.socket.shutdown(Shutdown::Read);
         }
     }
 
@@ -179,7 +180,7 @@ impl Connection {
         if let Some((deadline_ms, bytes_then)) = self.frame_deadline.get() {
             if now_ms >= deadline_ms {
                 if self.frame_bytes.get() < bytes_then + PROGRESS_BYTES {
-                    self.socket.shutdown();
+                    let _already_closed = self.socket.shutdown(Shutdown::Both);
                     return Some("a frame made no progress for thalweg.receive.timeout.ms");
                 }
                 self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
@@ -189,7 +190,7 @@ impl Connection {
         }
         let waits = self.outbox.in_flight() > 0 && !self.outbox.sending.get();
         if !waits && now_ms.saturating_sub(self.last_active_ms.get()) > idle_ms {
-            self.socket.shutdown();
+            let _already_closed = self.socket.shutdown(Shutdown::Both);
             return Some("idle for connections.max.idle.ms");
         }
         None
@@ -197,7 +198,7 @@ impl Connection {
 
     async fn read_loop(&self) -> Ended {
         let shard = self.context.shard.clone();
-        let config = shard.config();
+        let in_flight_max = shard.server().max_inflight_requests_per_connection as usize;
         let mut buffer = BytesMut::new();
         loop {
             if self.stopping.get() {
@@ -216,7 +217,7 @@ impl Connection {
             };
             metrics::REQUESTS.add(1);
             self.outbox.push(Due { answer, _memory: memory });
-            self.outbox.room(config.requests_in_flight_max).await;
+            self.outbox.room(in_flight_max).await;
         }
     }
 
@@ -229,18 +230,14 @@ impl Connection {
             self.socket.readable().await.map_err(Ended::Failed)?;
         }
         while buffer.len() < 4 {
-            self.receive(buffer, READ_BYTES_FIRST).await?;
+            self.receive(buffer).await?;
         }
         self.frame_bytes.set(self.frame_bytes.get().max(1));
-        let length = i32::from_be_bytes(buffer[..4].try_into().expect("four bytes"));
-        let most = shard.config().socket_request_max_bytes;
-        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= most) else {
-            return Err(Ended::Refused(format!(
-                "a frame of {length} bytes, where socket.request.max.bytes allows {most}{}",
-                frame::guess_protocol(buffer)
-            )));
-        };
-        let memory = shard.memory.reserve(length).await;
+        let prefix = buffer[..4].try_into().expect("four bytes");
+        let most = i32::try_from(shard.server().socket_request_max_bytes).unwrap_or(i32::MAX);
+        let length = frame::decode_length(prefix, most)
+            .map_err(|error| Ended::Refused(format!("{error}{}", guess_protocol(prefix))))?;
+        let memory = shard.memory.reserve(length as u64).await;
         buffer.advance(4);
         if buffer.len() < length {
             if length > UNRESERVED_BYTES_MAX {
@@ -249,23 +246,32 @@ impl Connection {
                 whole.extend_from_slice(buffer);
                 *buffer = BytesMut::new();
                 while whole.len() < length {
-                    let missing = length - whole.len();
-                    self.receive(&mut whole, missing).await?;
+                    self.receive_into(&mut whole, length).await?;
                 }
                 return Ok((whole.freeze(), memory));
             }
-            buffer.reserve(length - buffer.len());
             while buffer.len() < length {
-                let missing = length - buffer.len();
-                self.receive(buffer, missing.max(READ_BYTES_FIRST)).await?;
+                self.receive(buffer).await?;
             }
         }
         Ok((buffer.split_to(length).freeze(), memory))
     }
 
-    async fn receive(&self, buffer: &mut BytesMut, most: usize) -> Result<(), Ended> {
-        let (result, filled) = self.socket.recv(std::mem::take(buffer), most).await;
+    /// Appends what has come; a connection that waits here holds no memory for it.
+    async fn receive(&self, buffer: &mut BytesMut) -> Result<(), Ended> {
+        let result = self.socket.receive(buffer).await;
+        self.received(result)
+    }
+
+    /// Receives straight into `buffer`, up to `length` bytes in all.
+    async fn receive_into(&self, buffer: &mut BytesMut, length: usize) -> Result<(), Ended> {
+        let missing = length - buffer.len();
+        let (result, filled) = self.socket.recv(std::mem::take(buffer), missing).await;
         *buffer = filled;
+        self.received(result)
+    }
+
+    fn received(&self, result: io::Result<usize>) -> Result<(), Ended> {
         match result {
             Ok(0) => Err(Ended::Closed),
             Ok(count) => {
@@ -280,18 +286,20 @@ impl Connection {
 
     /// Runs a request until it has taken effect.
     async fn start(&self, mut body: Bytes) -> Result<Answer, String> {
-        let config = self.context.shard.config();
+        let shard = &self.context.shard;
         let header = frame::decode_header(&mut body).map_err(|error| error.to_string())?;
         let (key, version) = (header.api_key, header.api_version);
-        let row = match api::find(key, version, config.unstable_api_versions_enable) {
+        let row = match api::find(key, version, shard.server().unstable_api_versions_enable) {
             Dispatch::Run(row) => row,
             Dispatch::UnknownApiVersions => return Ok(Answer::Now(api::refuse_api_versions(&header))),
             Dispatch::Refuse => return Err(format!("API key {key} in version {version} is not served")),
         };
         if row.is_walked() {
-            walk::check_request(key, version, &body, config.request_decoded_max_bytes)
+            let decoded_bytes_max = usize::try_from(shard.request_bytes_max).unwrap_or(usize::MAX);
+            walk::check_request(key, version, &body, decoded_bytes_max)
                 .map_err(|error| format!("{:?} version {version}: {error}", row.key))?;
         }
+        self.context.know_client(header.client_id.as_ref());
         Ok(api::run(row, self.context.clone(), Request { header, body }).await)
     }
 
@@ -314,5 +322,14 @@ impl Connection {
             }
         }
         None
+    }
+}
+
+/// What a frame's first bytes look like when they are no length.
+fn guess_protocol(prefix: [u8; 4]) -> &'static str {
+    match &prefix {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" => "; this looks like HTTP, and the port speaks Kafka's protocol",
+        [0x16, 0x03, ..] => "; this looks like TLS, and the listener is PLAINTEXT: set security.protocol=PLAINTEXT",
+        _ => "",
     }
 }

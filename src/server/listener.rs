@@ -10,14 +10,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Listener as ListenerConfig, SecurityProtocol, ServerConfig};
-use crate::runtime::socket;
+use crate::runtime::socket::Listeners;
 use crate::shard::Endpoint;
 
 /// A listener whose port is taken for this process.
-#[derive(Clone, Debug)]
 pub struct Bound {
     pub name: Arc<str>,
-    pub address: SocketAddr,
+    pub listeners: Listeners,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,16 +30,16 @@ pub enum ListenError {
 }
 
 /// Takes the ports of all client listeners; gives them with what each advertises.
-pub fn bind_all(config: &ServerConfig) -> Result<(Vec<Bound>, Vec<Endpoint>), ListenError> {
+pub fn bind_all(config: &ServerConfig, cores: usize) -> Result<(Vec<Bound>, Vec<Endpoint>), ListenError> {
     let mut bound = Vec::new();
     for listener in &config.listeners {
-        bound.push(bind(listener)?);
+        bound.push(bind(listener, cores)?);
     }
     let mut endpoints = Vec::new();
     for advertised in &config.advertised_listeners {
         let own = bound.iter().find(|bound| *bound.name == *advertised.name);
         let port = match (advertised.port, own) {
-            (0, Some(own)) => own.address.port(),
+            (0, Some(own)) => own.listeners.address().port(),
             (port, _) => port,
         };
         let host = if advertised.host.is_empty() { own_host_name() } else { advertised.host.clone() };
@@ -49,7 +48,7 @@ pub fn bind_all(config: &ServerConfig) -> Result<(Vec<Bound>, Vec<Endpoint>), Li
     Ok((bound, endpoints))
 }
 
-fn bind(listener: &ListenerConfig) -> Result<Bound, ListenError> {
+fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
     let (name, host, port) = (listener.name.clone(), listener.host.clone(), listener.port);
     if listener.protocol != SecurityProtocol::Plaintext {
         return Err(ListenError::Protocol { name, protocol: listener.protocol });
@@ -65,8 +64,8 @@ fn bind(listener: &ListenerConfig) -> Result<Bound, ListenError> {
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses {
-        match socket::reserve_port(address) {
-            Ok(address) => return Ok(Bound { name: listener.name.as_str().into(), address }),
+        match Listeners::bind(address, cores) {
+            Ok(listeners) => return Ok(Bound { name: listener.name.as_str().into(), listeners }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(self::ListenError::InUse { name, host, port }),
             Err(error) => last = error,
         }
