@@ -418,3 +418,333 @@ fn encode_partition_tags(out: &mut BytesMut, partition: &FetchPartitionResponse)
         out.put_u8(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages as codec;
+    use kafka_protocol::messages::fetch_request as parts_of_request;
+    use kafka_protocol::protocol::{Decodable, Encodable};
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = StrBytes> {
+        "[a-zä]{0,12}".prop_map(StrBytes::from_string)
+    }
+
+    fn topic_id() -> impl Strategy<Value = TopicId> {
+        any::<u128>().prop_map(|id| TopicId(uuid::Uuid::from_u128(id)))
+    }
+
+    fn request() -> impl Strategy<Value = FetchRequest> {
+        let partition = (
+            (any::<i32>(), any::<i32>(), any::<i64>(), any::<i32>()),
+            (any::<i64>(), any::<i32>(), topic_id(), any::<i64>()),
+        )
+            .prop_map(
+                |((partition, leader_epoch, offset, fetched_epoch), (start, max_bytes, directory, high))| {
+                    FetchPartition {
+                        partition,
+                        current_leader_epoch: leader_epoch,
+                        fetch_offset: offset,
+                        last_fetched_epoch: fetched_epoch,
+                        log_start_offset: start,
+                        partition_max_bytes: max_bytes,
+                        replica_directory_id: directory,
+                        high_watermark: high,
+                    }
+                },
+            );
+        let topic = (text(), topic_id(), vec(partition, 0..4))
+            .prop_map(|(name, topic_id, partitions)| FetchTopic { name, topic_id, partitions });
+        let forgotten = (text(), topic_id(), vec(any::<i32>(), 0..4))
+            .prop_map(|(name, topic_id, partitions)| ForgottenTopic { name, topic_id, partitions });
+        (
+            (option::of(text()), any::<i32>(), any::<i64>(), any::<i32>(), any::<i32>(), any::<i32>()),
+            (any::<i8>(), any::<i32>(), any::<i32>(), vec(topic, 0..4), vec(forgotten, 0..3), text()),
+        )
+            .prop_map(
+                |(
+                    (cluster_id, replica_id, replica_epoch, max_wait_ms, min_bytes, max_bytes),
+                    (isolation_level, session_id, session_epoch, topics, forgotten, rack_id),
+                )| FetchRequest {
+                    cluster_id,
+                    replica_id,
+                    replica_epoch,
+                    max_wait_ms,
+                    min_bytes,
+                    max_bytes,
+                    isolation_level,
+                    session_id,
+                    session_epoch,
+                    topics,
+                    forgotten,
+                    rack_id,
+                },
+            )
+    }
+
+    /// What is left of a request that goes through `version`.
+    fn in_version(mut request: FetchRequest, version: i16) -> FetchRequest {
+        let key = |name: &mut StrBytes, id: &mut TopicId| match version >= 13 {
+            true => *name = StrBytes::new(),
+            false => *id = TopicId::ZERO,
+        };
+        if version < 7 {
+            (request.session_id, request.session_epoch) = (0, -1);
+            request.forgotten.clear();
+        }
+        if version < 11 {
+            request.rack_id = StrBytes::new();
+        }
+        if version < 12 {
+            request.cluster_id = None;
+        }
+        if version < 15 {
+            request.replica_epoch = -1;
+        }
+        request.forgotten.iter_mut().for_each(|topic| key(&mut topic.name, &mut topic.topic_id));
+        for topic in &mut request.topics {
+            key(&mut topic.name, &mut topic.topic_id);
+            for partition in &mut topic.partitions {
+                if version < 5 {
+                    partition.log_start_offset = -1;
+                }
+                if version < 9 {
+                    partition.current_leader_epoch = -1;
+                }
+                if version < 12 {
+                    partition.last_fetched_epoch = -1;
+                }
+                if version < 17 {
+                    partition.replica_directory_id = TopicId::ZERO;
+                }
+                if version < 18 {
+                    partition.high_watermark = i64::MAX;
+                }
+            }
+        }
+        request
+    }
+
+    fn as_codecs(request: &FetchRequest, version: i16) -> codec::FetchRequest {
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                parts_of_request::FetchPartition::default()
+                    .with_partition(partition.partition)
+                    .with_current_leader_epoch(partition.current_leader_epoch)
+                    .with_fetch_offset(partition.fetch_offset)
+                    .with_last_fetched_epoch(partition.last_fetched_epoch)
+                    .with_log_start_offset(partition.log_start_offset)
+                    .with_partition_max_bytes(partition.partition_max_bytes)
+                    .with_replica_directory_id(partition.replica_directory_id.0)
+                    .with_high_watermark(partition.high_watermark)
+            });
+            parts_of_request::FetchTopic::default()
+                .with_topic(topic.name.clone().into())
+                .with_topic_id(topic.topic_id.0)
+                .with_partitions(partitions.collect())
+        });
+        let forgotten = request.forgotten.iter().map(|topic| {
+            parts_of_request::ForgottenTopic::default()
+                .with_topic(topic.name.clone().into())
+                .with_topic_id(topic.topic_id.0)
+                .with_partitions(topic.partitions.clone())
+        });
+        let message = codec::FetchRequest::default()
+            .with_cluster_id(request.cluster_id.clone())
+            .with_max_wait_ms(request.max_wait_ms)
+            .with_min_bytes(request.min_bytes)
+            .with_max_bytes(request.max_bytes)
+            .with_isolation_level(request.isolation_level)
+            .with_session_id(request.session_id)
+            .with_session_epoch(request.session_epoch)
+            .with_topics(topics.collect())
+            .with_forgotten_topics_data(forgotten.collect())
+            .with_rack_id(request.rack_id.clone());
+        match version >= 15 {
+            true => message.with_replica_state(
+                parts_of_request::ReplicaState::default()
+                    .with_replica_id(request.replica_id.into())
+                    .with_replica_epoch(request.replica_epoch),
+            ),
+            false => message.with_replica_id(request.replica_id.into()),
+        }
+    }
+
+    fn response() -> impl Strategy<Value = FetchResponse> {
+        let records = prop_oneof![
+            Just(FetchRecords::Null),
+            vec(any::<u8>(), 0..60).prop_map(|bytes| FetchRecords::Bytes(bytes.into())),
+            (4000usize..6000).prop_map(|size| FetchRecords::Bytes(vec![7; size].into())),
+            (0u32..200).prop_map(|length| FetchRecords::Slice { index: 0, length }),
+        ];
+        let partition = (
+            (any::<i32>(), any::<i16>(), any::<i64>(), any::<i64>(), any::<i64>(), any::<i32>()),
+            (option::of((0i32..9, any::<i64>())), option::of((0i32..9, any::<i32>()))),
+            (
+                option::of((any::<i64>(), 0i32..9)),
+                option::of(vec((any::<i64>(), any::<i64>()), 0..3)),
+                records,
+            ),
+        )
+            .prop_map(
+                |(
+                    (partition, error_code, high_watermark, last_stable_offset, log_start_offset, preferred),
+                    (diverging_epoch, current_leader),
+                    (snapshot_id, aborted_transactions, records),
+                )| FetchPartitionResponse {
+                    partition,
+                    error_code,
+                    high_watermark,
+                    last_stable_offset,
+                    log_start_offset,
+                    diverging_epoch,
+                    current_leader,
+                    snapshot_id,
+                    aborted_transactions,
+                    preferred_read_replica: preferred,
+                    records,
+                },
+            );
+        let topic = (text(), topic_id(), vec(partition, 0..4))
+            .prop_map(|(name, topic_id, partitions)| FetchTopicResponse { name, topic_id, partitions });
+        let endpoint = (any::<i32>(), text(), any::<i32>(), option::of(text()))
+            .prop_map(|(node_id, host, port, rack)| NodeEndpoint { node_id, host, port, rack });
+        (any::<i32>(), any::<i16>(), any::<i32>(), vec(topic, 0..4), vec(endpoint, 0..3)).prop_map(
+            |(throttle_time_ms, error_code, session_id, mut topics, node_endpoints)| {
+                let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+                for (number, partition) in partitions.enumerate() {
+                    if let FetchRecords::Slice { index, .. } = &mut partition.records {
+                        *index = number;
+                    }
+                }
+                FetchResponse { throttle_time_ms, error_code, session_id, topics, node_endpoints }
+            },
+        )
+    }
+
+    /// What stands in the files: slice `index` is that number, again and again.
+    fn slice(index: usize, length: u32) -> Bytes {
+        vec![index as u8; length as usize].into()
+    }
+
+    fn assemble(parts: &[Part], response: &FetchResponse) -> Bytes {
+        let partitions: Vec<_> = response.topics.iter().flat_map(|topic| &topic.partitions).collect();
+        let mut whole = BytesMut::new();
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) => {
+                    assert!(!bytes.is_empty());
+                    whole.put_slice(bytes);
+                }
+                Part::Records(index) => {
+                    whole.put_slice(&slice(*index, partitions[*index].records.length().unwrap() as u32));
+                }
+            }
+        }
+        whole.freeze()
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_read_as_the_codec_writes_them(request in request()) {
+            for version in VERSIONS {
+                let expected = in_version(request.clone(), version);
+                let mut body = BytesMut::new();
+                as_codecs(&expected, version).encode(&mut body, version).unwrap();
+                prop_assert_eq!(decode_request(&body.freeze(), version), Ok(expected), "{}", version);
+            }
+        }
+
+        #[test]
+        fn responses_are_written_as_the_codec_reads_them(response in response()) {
+            for version in VERSIONS {
+                let parts = encode_response(BytesMut::from(&b"head"[..]), &response, version);
+                let mut bytes = assemble(&parts, &response);
+                prop_assert_eq!(bytes.len() as u64, parts_bytes(&parts, &response));
+                prop_assert_eq!(&bytes.split_to(4)[..], b"head");
+                let back = codec::FetchResponse::decode(&mut bytes, version).unwrap();
+                prop_assert!(bytes.is_empty(), "{}", version);
+                prop_assert_eq!(back.throttle_time_ms, response.throttle_time_ms);
+                let top = if version >= 7 { (response.error_code, response.session_id) } else { (0, 0) };
+                prop_assert_eq!((back.error_code, back.session_id), top);
+                prop_assert_eq!(back.responses.len(), response.topics.len());
+                for (back, topic) in back.responses.iter().zip(&response.topics) {
+                    match version >= 13 {
+                        true => prop_assert_eq!(back.topic_id, topic.topic_id.0),
+                        false => prop_assert_eq!(&back.topic.0, &topic.name),
+                    }
+                    prop_assert_eq!(back.partitions.len(), topic.partitions.len());
+                    for (back, partition) in back.partitions.iter().zip(&topic.partitions) {
+                        prop_assert_eq!(back.partition_index, partition.partition);
+                        prop_assert_eq!(back.error_code, partition.error_code);
+                        prop_assert_eq!(back.high_watermark, partition.high_watermark);
+                        prop_assert_eq!(back.last_stable_offset, partition.last_stable_offset);
+                        let start = if version >= 5 { partition.log_start_offset } else { -1 };
+                        prop_assert_eq!(back.log_start_offset, start);
+                        let preferred = if version >= 11 { partition.preferred_read_replica } else { -1 };
+                        prop_assert_eq!(*back.preferred_read_replica, preferred);
+                        let aborted = back.aborted_transactions.as_ref().map(|all| {
+                            all.iter().map(|one| (*one.producer_id, one.first_offset)).collect::<Vec<_>>()
+                        });
+                        prop_assert_eq!(&aborted, &partition.aborted_transactions);
+                        let tagged = version >= 12;
+                        let diverging = partition.diverging_epoch.filter(|_| tagged).unwrap_or((-1, -1));
+                        prop_assert_eq!((back.diverging_epoch.epoch, back.diverging_epoch.end_offset), diverging);
+                        let leader = partition.current_leader.filter(|_| tagged).unwrap_or((-1, -1));
+                        prop_assert_eq!((*back.current_leader.leader_id, back.current_leader.leader_epoch), leader);
+                        let snapshot = partition.snapshot_id.filter(|_| tagged).unwrap_or((-1, -1));
+                        prop_assert_eq!((back.snapshot_id.end_offset, back.snapshot_id.epoch), snapshot);
+                        let records = match &partition.records {
+                            FetchRecords::Null => None,
+                            FetchRecords::Bytes(bytes) => Some(bytes.clone()),
+                            FetchRecords::Slice { index, length } => Some(slice(*index, *length)),
+                        };
+                        prop_assert_eq!(&back.records, &records);
+                    }
+                }
+                let endpoints = back.node_endpoints.iter().map(|back| NodeEndpoint {
+                    node_id: *back.node_id,
+                    host: back.host.clone(),
+                    port: back.port,
+                    rack: back.rack.clone(),
+                });
+                let expected = if version >= 16 { &response.node_endpoints[..] } else { &[] };
+                prop_assert_eq!(&endpoints.collect::<Vec<_>>(), expected);
+            }
+        }
+
+        #[test]
+        fn cut_and_damaged_requests_do_no_harm(request in request(), at: usize, value: u8) {
+            for version in VERSIONS {
+                let mut body = BytesMut::new();
+                as_codecs(&in_version(request.clone(), version), version).encode(&mut body, version).unwrap();
+                let at = at % body.len();
+                let cut = Bytes::copy_from_slice(&body[..at]);
+                prop_assert!(decode_request(&cut, version).is_err());
+                body[at] = value;
+                let _ = decode_request(&body.freeze(), version);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
+            let body = Bytes::from(bytes);
+            for version in 0..20 {
+                let _ = decode_request(&body, version);
+            }
+        }
+    }
+
+    #[test]
+    fn slices_stand_between_the_bytes_around_them() {
+        let records = FetchRecords::Slice { index: 4, length: 100 };
+        let partition = FetchPartitionResponse { records, ..FetchPartitionResponse::error(0, 0) };
+        let topic = FetchTopicResponse { partitions: vec![partition], ..Default::default() };
+        let response = FetchResponse { topics: vec![topic], ..Default::default() };
+        let parts = encode_response(BytesMut::new(), &response, 12);
+        assert!(matches!(&parts[..], [Part::Bytes(_), Part::Records(4), Part::Bytes(_)]));
+    }
+}

@@ -22,6 +22,8 @@ pub mod compression;
 mod crc;
 pub mod fetch;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod message;
 pub mod opened;
 pub mod produce;

@@ -116,3 +116,106 @@ fn unopenable(error: CompressionError) -> BatchError {
     };
     BatchError::of_append(kind, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::{BatchBuilder, HEADER_BYTES, TimestampType, check_produced, crc_matches};
+    use super::super::compression::OpenLimits;
+    use super::super::golden::{self, NOW_MS, limits};
+    use super::*;
+
+    fn checked(index: usize, limits: &ProduceLimits<'_>) -> CheckedBatch {
+        check_produced(golden::bytes(golden::BATCHES[index]), limits).unwrap()
+    }
+
+    #[test]
+    fn every_codec_becomes_every_other() {
+        let levels = CompressionLevels::default();
+        let plain = golden::bytes(golden::BATCHES[0]);
+        for from in 0..5 {
+            for to in Compression::ALL {
+                let batch = recompress(checked(from, &limits()), to, &limits(), &levels).unwrap();
+                assert!(crc_matches(&batch.bytes), "{from} to {to:?}");
+                assert_eq!(batch.compression, to);
+                assert_eq!(batch.header().attributes().compression(), Some(to));
+                assert_eq!(batch.max_timestamp, 1_700_000_000_123);
+                assert_eq!(batch.offset_of_max_timestamp, 1);
+                let opened = decompress_bounded(to, batch.record_bytes(), &OpenLimits::default()).unwrap();
+                assert_eq!(opened, plain[HEADER_BYTES..]);
+                let again = check_produced(batch.bytes.clone(), &limits()).unwrap();
+                assert_eq!(
+                    (again.producer_id, again.base_sequence, again.record_count),
+                    (batch.producer_id, 7, 3)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_compressed_batch_is_held_to_what_an_uncompressed_one_is() {
+        let levels = CompressionLevels::default();
+        let compacted = ProduceLimits { compacted: true, ..limits() };
+        let narrow = ProduceLimits { timestamp_before_max_ms: 0, ..limits() };
+        for codec in 1..5 {
+            for limits in [compacted, narrow] {
+                let batch = checked(codec, &limits);
+                assert!(batch.must_open);
+                let compressed = open_checked(batch, &limits, &levels).unwrap_err();
+                let plain = check_produced(golden::bytes(golden::BATCHES[0]), &limits).unwrap_err();
+                assert_eq!(compressed, plain);
+            }
+        }
+    }
+
+    #[test]
+    fn inner_offsets_are_made_to_follow_each_other() {
+        let levels = CompressionLevels::default();
+        let mut builder = BatchBuilder::new().compression(Compression::Lz4, levels);
+        builder.append_at(5, NOW_MS, Some(b"a"), Some(b"1"), &[]);
+        builder.append_at(1, NOW_MS + 1, Some(b"b"), Some(b"2"), &[]);
+        let batch = check_produced(builder.build().unwrap(), &limits()).unwrap();
+        let batch = open_checked(batch, &limits(), &levels).unwrap();
+        assert_eq!(batch.compression, Compression::Lz4);
+        let opened =
+            decompress_bounded(Compression::Lz4, batch.record_bytes(), &OpenLimits::default()).unwrap();
+        let offsets: Vec<_> =
+            RecordIter::new(&opened, 2).map(|record| record.unwrap().offset_delta).collect();
+        assert_eq!(offsets, [0, 1]);
+    }
+
+    #[test]
+    fn bombs_broken_streams_and_grown_batches_are_refused() {
+        let levels = CompressionLevels::default();
+        let mut builder = BatchBuilder::new().compression(Compression::Zstd, levels);
+        builder.append(NOW_MS, Some(b"k"), Some(&vec![0; 16 << 20]), &[]);
+        let bomb = builder.build().unwrap();
+        let tight = ProduceLimits { open: OpenLimits { bytes_max: 8 << 20, ratio_max: 1 << 20 }, ..limits() };
+        let batch = check_produced(bomb, &tight).unwrap();
+        assert_eq!(open_checked(batch, &tight, &levels).unwrap_err().kind, BatchErrorKind::InvalidRecord);
+
+        let mut broken = checked(4, &limits());
+        broken.bytes = [&broken.bytes[..HEADER_BYTES], b"no zstd frame"].concat().into();
+        let error = open_checked(broken, &limits(), &levels).unwrap_err();
+        assert_eq!(error.kind, BatchErrorKind::UnknownServerError);
+
+        let small = ProduceLimits { message_bytes_max: 135, ..limits() };
+        let grown = recompress(checked(1, &limits()), Compression::None, &small, &levels).unwrap_err();
+        assert_eq!(grown.kind, BatchErrorKind::MessageTooLarge);
+    }
+
+    #[test]
+    fn a_claimed_log_append_time_is_refused_with_kafkas_text() {
+        let levels = CompressionLevels::default();
+        let append_time = ProduceLimits { timestamp_type: TimestampType::LogAppendTime, ..limits() };
+        let mut builder = BatchBuilder::new().log_append_time().compression(Compression::Gzip, levels);
+        builder.append(NOW_MS, None, Some(b"v"), &[]);
+        let batch = check_produced(builder.build().unwrap(), &append_time).unwrap();
+        assert!(batch.must_open);
+        let error = open_checked(batch, &append_time, &levels).unwrap_err();
+        assert_eq!(
+            error.record_errors[0].message,
+            "Invalid timestamp type in message PartialDefaultRecord(offset=0, timestamp=1700000055555, key=-1 \
+             bytes, value=1 bytes). Producer should not set timestamp type to LogAppendTime."
+        );
+    }
+}

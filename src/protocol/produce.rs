@@ -221,3 +221,187 @@ pub(super) fn put_node_endpoints(out: &mut BytesMut, endpoints: &[NodeEndpoint])
 pub(super) fn end_of_structure(reader: &mut Reader<'_>, flexible: bool) -> Result<(), WireError> {
     if flexible { reader.tagged(|_, _| Ok(())) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages as codec;
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    use kafka_protocol::protocol::{Decodable, Encodable};
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = StrBytes> {
+        "[a-zä]{0,12}".prop_map(StrBytes::from_string)
+    }
+
+    fn request() -> impl Strategy<Value = ProduceRequest> {
+        let records = option::of(vec(any::<u8>(), 0..80).prop_map(Bytes::from));
+        let partition =
+            (any::<i32>(), records).prop_map(|(index, records)| ProducePartition { index, records });
+        let topic = (text(), any::<u128>(), vec(partition, 0..4)).prop_map(|(name, id, partitions)| {
+            ProduceTopic { name, topic_id: TopicId(uuid::Uuid::from_u128(id)), partitions }
+        });
+        (option::of(text()), any::<i16>(), any::<i32>(), vec(topic, 0..4)).prop_map(
+            |(transactional_id, acks, timeout_ms, topics)| ProduceRequest {
+                transactional_id,
+                acks,
+                timeout_ms,
+                topics,
+            },
+        )
+    }
+
+    fn response() -> impl Strategy<Value = ProduceResponse> {
+        let error = (any::<i32>(), option::of("[a-z]{0,9}"));
+        let partition = (
+            (any::<i32>(), any::<i16>(), any::<i64>(), any::<i64>(), any::<i64>()),
+            vec(error, 0..3),
+            option::of("[a-z]{0,9}"),
+            option::of((any::<i32>(), any::<i32>())),
+        )
+            .prop_map(
+                |((index, error_code, base, append, start), record_errors, error_message, leader)| {
+                    ProducePartitionResponse {
+                        index,
+                        error_code,
+                        base_offset: base,
+                        log_append_time_ms: append,
+                        log_start_offset: start,
+                        record_errors,
+                        error_message,
+                        current_leader: leader,
+                    }
+                },
+            );
+        let topic = (text(), any::<u128>(), vec(partition, 0..4)).prop_map(|(name, id, partitions)| {
+            ProduceTopicResponse { name, topic_id: TopicId(uuid::Uuid::from_u128(id)), partitions }
+        });
+        let endpoint = (any::<i32>(), text(), any::<i32>(), option::of(text()))
+            .prop_map(|(node_id, host, port, rack)| NodeEndpoint { node_id, host, port, rack });
+        (vec(topic, 0..4), any::<i32>(), vec(endpoint, 0..3)).prop_map(
+            |(topics, throttle_time_ms, node_endpoints)| ProduceResponse {
+                topics,
+                throttle_time_ms,
+                node_endpoints,
+            },
+        )
+    }
+
+    /// The same request as the codec's, with only what `version` carries.
+    fn as_codecs(request: &ProduceRequest, version: i16) -> codec::ProduceRequest {
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                PartitionProduceData::default()
+                    .with_index(partition.index)
+                    .with_records(partition.records.clone())
+            });
+            let topic_data = TopicProduceData::default().with_partition_data(partitions.collect());
+            match version >= 13 {
+                true => topic_data.with_topic_id(topic.topic_id.0),
+                false => topic_data.with_name(topic.name.clone().into()),
+            }
+        });
+        codec::ProduceRequest::default()
+            .with_transactional_id(request.transactional_id.clone().map(Into::into))
+            .with_acks(request.acks)
+            .with_timeout_ms(request.timeout_ms)
+            .with_topic_data(topics.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_read_as_the_codec_writes_them(request in request()) {
+            for version in VERSIONS {
+                let mut body = BytesMut::new();
+                as_codecs(&request, version).encode(&mut body, version).unwrap();
+                let mut expected = request.clone();
+                for topic in &mut expected.topics {
+                    match version >= 13 {
+                        true => topic.name = StrBytes::new(),
+                        false => topic.topic_id = TopicId::ZERO,
+                    }
+                }
+                prop_assert_eq!(decode_request(&body.freeze(), version), Ok(expected), "{}", version);
+            }
+        }
+
+        #[test]
+        fn responses_are_written_as_the_codec_reads_them(response in response()) {
+            for version in VERSIONS {
+                let mut out = BytesMut::new();
+                encode_response(&mut out, &response, version);
+                let mut bytes = out.freeze();
+                let back = codec::ProduceResponse::decode(&mut bytes, version).unwrap();
+                prop_assert!(bytes.is_empty(), "{}", version);
+                prop_assert_eq!(back.throttle_time_ms, response.throttle_time_ms);
+                prop_assert_eq!(back.responses.len(), response.topics.len());
+                for (back, topic) in back.responses.iter().zip(&response.topics) {
+                    match version >= 13 {
+                        true => prop_assert_eq!(back.topic_id, topic.topic_id.0),
+                        false => prop_assert_eq!(&back.name.0, &topic.name),
+                    }
+                    prop_assert_eq!(back.partition_responses.len(), topic.partitions.len());
+                    for (back, partition) in back.partition_responses.iter().zip(&topic.partitions) {
+                        prop_assert_eq!(back.index, partition.index);
+                        prop_assert_eq!(back.error_code, partition.error_code);
+                        prop_assert_eq!(back.base_offset, partition.base_offset);
+                        prop_assert_eq!(back.log_append_time_ms, partition.log_append_time_ms);
+                        let start = if version >= 5 { partition.log_start_offset } else { -1 };
+                        prop_assert_eq!(back.log_start_offset, start);
+                        let (errors, message) = match version >= 8 {
+                            true => (&partition.record_errors[..], partition.error_message.as_deref()),
+                            false => (&[][..], None),
+                        };
+                        prop_assert_eq!(back.error_message.as_deref(), message);
+                        let back_errors = back.record_errors.iter().map(|error| {
+                            (error.batch_index, error.batch_index_error_message.as_ref().map(|m| m.to_string()))
+                        });
+                        prop_assert_eq!(&back_errors.collect::<Vec<_>>(), errors);
+                        let leader = partition.current_leader.filter(|_| version >= 10).unwrap_or((-1, -1));
+                        prop_assert_eq!((*back.current_leader.leader_id, back.current_leader.leader_epoch), leader);
+                    }
+                }
+                let endpoints = back.node_endpoints.iter().map(|back| NodeEndpoint {
+                    node_id: *back.node_id,
+                    host: back.host.clone(),
+                    port: back.port,
+                    rack: back.rack.clone(),
+                });
+                let expected = if version >= 10 { &response.node_endpoints[..] } else { &[] };
+                prop_assert_eq!(&endpoints.collect::<Vec<_>>(), expected);
+            }
+        }
+
+        #[test]
+        fn cut_and_damaged_requests_do_no_harm(request in request(), at: usize, value: u8) {
+            for version in VERSIONS {
+                let mut body = BytesMut::new();
+                as_codecs(&request, version).encode(&mut body, version).unwrap();
+                let at = at % body.len();
+                let cut = Bytes::copy_from_slice(&body[..at]);
+                prop_assert!(decode_request(&cut, version).is_err());
+                body[at] = value;
+                let _ = decode_request(&body.freeze(), version);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
+            let body = Bytes::from(bytes);
+            for version in 0..20 {
+                let _ = decode_request(&body, version);
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_of_empty_topics_is_refused_before_it_is_reserved() {
+        // 30 million topics of three bytes would take two gigabytes.
+        let mut body = BytesMut::from(&[0, 0, 1, 0, 0, 0, 0][..]);
+        put_uvarint(&mut body, 300_000);
+        body.put_bytes(1, 900_000);
+        assert!(matches!(decode_request(&body.freeze(), 9), Err(WireError::TooLarge(_))));
+    }
+}

@@ -474,3 +474,296 @@ impl RefusedRecords {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::{BatchBuilder, crc_matches};
+    use super::super::golden::{self, NOW_MS, limits};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain() -> Vec<u8> {
+        golden::bytes(golden::BATCHES[0]).to_vec()
+    }
+
+    /// Changes the header and makes its CRC right again.
+    fn changed(mut batch: Vec<u8>, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
+        let (header, _) = zerocopy::FromBytes::mut_from_prefix(&mut batch).unwrap();
+        change(header);
+        let crc = crc32c::crc32c(&batch[CRC_START..]);
+        batch[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
+        batch.into()
+    }
+
+    fn refused(records: Bytes, limits: &ProduceLimits<'_>) -> BatchError {
+        check_produced(records, limits).expect_err("the batch is bad")
+    }
+
+    fn with_timestamps(timestamps: &[i64]) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        timestamps.iter().for_each(|timestamp| builder.append(*timestamp, None, Some(b"v"), &[]));
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn kafkas_batches_pass_and_tell_what_they_are() {
+        for (hex, codec) in golden::BATCHES.iter().zip(Compression::ALL) {
+            let batch = check_produced(golden::bytes(hex), &limits()).unwrap();
+            assert_eq!((batch.record_count, batch.last_offset_delta), (3, 2));
+            assert_eq!(batch.compression, codec);
+            assert_eq!((batch.base_timestamp, batch.max_timestamp), (1_700_000_000_000, 1_700_000_000_123));
+            assert_eq!(batch.offset_of_max_timestamp, if codec == Compression::None { 1 } else { -1 });
+            assert_eq!(
+                (batch.producer_id, batch.producer_epoch, batch.base_sequence),
+                (ProducerId(4000), 3, 7)
+            );
+            assert!(!batch.must_open && !batch.is_transactional && batch.has_producer_id());
+        }
+    }
+
+    #[test]
+    fn a_stamped_header_is_kafkas_to_the_byte() {
+        let stamped = golden::bytes(golden::STAMPED);
+        let sent = changed(plain(), |header| header.attributes = 0x10.into());
+        let batch = check_produced(sent.clone(), &limits()).unwrap();
+        assert!(batch.is_transactional);
+        let header = batch.stamp(Offset(1000), LeaderEpoch(9), Some(NOW_MS));
+        assert_eq!([&header, &sent[HEADER_BYTES..]].concat(), stamped);
+    }
+
+    #[test]
+    fn a_lying_max_timestamp_is_put_right() {
+        let sent = changed(plain(), |header| header.max_timestamp = 5.into());
+        let batch = check_produced(sent.clone(), &limits()).unwrap();
+        let header = batch.stamp(Offset(0), LeaderEpoch(-1), None);
+        assert_eq!([&header, &sent[HEADER_BYTES..]].concat(), plain());
+    }
+
+    #[test]
+    fn a_log_append_time_flag_is_cleared_where_the_topic_has_create_time() {
+        let sent = changed(plain(), |header| header.attributes = 0x08.into());
+        let batch = check_produced(sent.clone(), &limits()).unwrap();
+        let header = batch.stamp(Offset(7), LeaderEpoch(1), None);
+        assert!(!BatchHeader::parse(&header).unwrap().attributes().is_log_append_time());
+        assert!(crc_matches(&[&header, &sent[HEADER_BYTES..]].concat()));
+    }
+
+    proptest! {
+        #[test]
+        fn every_stamp_leaves_the_crc_right(
+            offset in 0i64..i64::MAX, epoch: i32, now in proptest::option::of(any::<i64>()), codec in 0usize..5
+        ) {
+            let sent = golden::bytes(golden::BATCHES[codec]);
+            let batch = check_produced(sent.clone(), &limits()).unwrap();
+            let header = batch.stamp(Offset(offset), LeaderEpoch(epoch), now);
+            let whole = [&header, &sent[HEADER_BYTES..]].concat();
+            prop_assert!(crc_matches(&whole));
+            let header = BatchHeader::parse(&whole).unwrap();
+            prop_assert_eq!(header.base_offset(), Offset(offset));
+            prop_assert_eq!(header.leader_epoch(), LeaderEpoch(epoch));
+            prop_assert_eq!(header.max_timestamp.get(), now.unwrap_or(1_700_000_000_123));
+            prop_assert_eq!(header.attributes().is_log_append_time(), now.is_some());
+        }
+
+        #[test]
+        fn no_bytes_make_the_check_panic(bytes: Vec<u8>) {
+            let _ = check_produced(bytes.into(), &limits());
+        }
+
+        #[test]
+        fn a_damaged_batch_is_refused(at in 0usize..140, bit in 0u8..8) {
+            let mut bytes = plain();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            // The leader epoch stands outside the CRC and is overwritten anyway.
+            let checked = check_produced(bytes.into(), &limits());
+            prop_assert_eq!(checked.is_ok(), (12..16).contains(&at));
+        }
+
+        #[test]
+        fn damage_under_a_right_crc_is_refused_or_stamped_well(at in 0usize..140, value: u8, now: bool) {
+            let mut bytes = plain();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let sent = changed(bytes, |_| ());
+            if let Ok(batch) = check_produced(sent, &limits()) {
+                let header = batch.stamp(Offset(1), LeaderEpoch(1), now.then_some(5));
+                let whole = [&header[..], batch.record_bytes()].concat();
+                prop_assert!(crc_matches(&whole));
+                prop_assert_eq!(batch.record_count, batch.last_offset_delta + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_extent_is_checked_as_kafka_checks_it() {
+        let one = plain();
+        let error = |bytes: &[u8]| refused(Bytes::copy_from_slice(bytes), &limits()).kind;
+        assert_eq!(error(&[]), BatchErrorKind::InvalidRecord);
+        assert_eq!(error(&one[..one.len() - 1]), BatchErrorKind::InvalidRecord);
+        assert_eq!(error(&[one.clone(), one.clone()].concat()), BatchErrorKind::InvalidRecord);
+        let with_tail = Bytes::from([&one[..], &one[..30]].concat());
+        assert_eq!(check_produced(with_tail, &limits()).unwrap().bytes, one);
+        let mut short = one.clone();
+        short[8..12].copy_from_slice(&13i32.to_be_bytes());
+        assert_eq!(error(&short), BatchErrorKind::CorruptMessage);
+        for (magic, kind) in [
+            (3, BatchErrorKind::CorruptMessage),
+            (0xff, BatchErrorKind::CorruptMessage),
+            (1, BatchErrorKind::InvalidRecord),
+        ] {
+            let mut other = one.clone();
+            other[16] = magic;
+            assert_eq!(error(&other), kind);
+        }
+        // A batch whose length ends inside its own header.
+        let mut small = one.clone();
+        small[8..12].copy_from_slice(&20i32.to_be_bytes());
+        assert_eq!(error(&small[..32]), BatchErrorKind::CorruptMessage);
+    }
+
+    #[test]
+    fn header_fields_are_checked_with_kafkas_texts() {
+        type Change = fn(&mut BatchHeader);
+        let cases: [(Change, &str); 6] = [
+            (
+                |h| h.base_offset = 4.into(),
+                "The baseOffset of the record batch in the append to orders-3 should be 0, but it is 4",
+            ),
+            (
+                |h| h.last_offset_delta = (-1).into(),
+                "Batch has an invalid offset range: [0, -1] in topic partition orders-3",
+            ),
+            (
+                |h| h.record_count = 0.into(),
+                "Invalid reported count for record batch: 0 in topic partition orders-3",
+            ),
+            (
+                |h| h.record_count = 4.into(),
+                "Inconsistent batch offset range [0, 2] and count of records 4 in topic partition orders-3",
+            ),
+            (
+                |h| h.attributes = 0x20.into(),
+                "Clients are not allowed to write control records in topic partition orders-3",
+            ),
+            (
+                |h| h.base_sequence = (-1).into(),
+                "Invalid sequence number -1 in record batch with producerId 4000 in topic partition orders-3",
+            ),
+        ];
+        for (change, text) in cases {
+            let error = refused(changed(plain(), change), &limits());
+            assert_eq!((error.kind, &error.reason[..]), (BatchErrorKind::InvalidRecord, text));
+            assert!(error.log_start_in_answer && !error.reason_in_answer);
+        }
+        let unknown_codec = changed(plain(), |header| header.attributes = 6.into());
+        assert_eq!(refused(unknown_codec, &limits()).kind, BatchErrorKind::UnsupportedCompressionType);
+    }
+
+    #[test]
+    fn counts_that_agree_with_each_other_but_not_with_the_records_are_refused() {
+        for count in [1, 2, 4, 1_000_000, i32::MAX] {
+            let lying = changed(plain(), |header| {
+                header.record_count = count.into();
+                header.last_offset_delta = (count - 1).into();
+            });
+            assert_eq!(refused(lying, &limits()).kind, BatchErrorKind::InvalidRecord);
+        }
+    }
+
+    #[test]
+    fn a_compressed_count_that_cannot_be_is_opened() {
+        let zstd = golden::bytes(golden::BATCHES[4]).to_vec();
+        let lying = changed(zstd, |header| {
+            header.record_count = i32::MAX.into();
+            header.last_offset_delta = (i32::MAX - 1).into();
+        });
+        assert!(check_produced(lying, &limits()).unwrap().must_open);
+    }
+
+    #[test]
+    fn size_and_crc_are_checked() {
+        let small = ProduceLimits { message_bytes_max: 100, ..limits() };
+        let error = refused(plain().into(), &small);
+        assert_eq!(error.kind, BatchErrorKind::MessageTooLarge);
+        assert!(!error.log_start_in_answer && !error.reason_in_answer);
+        let mut bytes = plain();
+        *bytes.last_mut().unwrap() ^= 1;
+        assert_eq!(refused(bytes.into(), &limits()).kind, BatchErrorKind::CorruptMessage);
+    }
+
+    #[test]
+    fn zstd_needs_version_7() {
+        let old = ProduceLimits { api_version: 6, ..limits() };
+        let error = refused(golden::bytes(golden::BATCHES[4]), &old);
+        assert_eq!(error.kind, BatchErrorKind::UnsupportedCompressionType);
+        assert!(check_produced(golden::bytes(golden::BATCHES[3]), &old).is_ok());
+    }
+
+    #[test]
+    fn records_without_a_key_are_refused_on_compacted_topics() {
+        let compacted = ProduceLimits { compacted: true, ..limits() };
+        let error = refused(plain().into(), &compacted);
+        let text = "Compacted topic cannot accept message without key in topic partition orders-3";
+        assert_eq!(error.record_errors, [RecordError { index: 1, message: text.to_owned() }]);
+        assert_eq!(error.kind, BatchErrorKind::InvalidRecord);
+        assert_eq!(
+            error.reason,
+            format!(
+                "One or more records have been rejected due to 1 record errors in total, and only showing the \
+                 first three errors at most: [RecordError(batchIndex=1, message='{text}')]"
+            )
+        );
+        assert!(error.reason_in_answer && error.log_start_in_answer);
+        assert!(check_produced(golden::bytes(golden::BATCHES[1]), &compacted).unwrap().must_open);
+    }
+
+    #[test]
+    fn timestamps_are_held_to_the_topics_range() {
+        let narrow = ProduceLimits { timestamp_before_max_ms: 1000, timestamp_after_max_ms: 500, ..limits() };
+        let inside = with_timestamps(&[NOW_MS - 1000, NOW_MS + 500, NO_TIMESTAMP]);
+        assert!(check_produced(inside, &narrow).is_ok());
+        let error = refused(with_timestamps(&[NOW_MS - 1001, NOW_MS, NOW_MS + 501]), &narrow);
+        assert_eq!(error.kind, BatchErrorKind::InvalidTimestamp);
+        assert_eq!(error.reason, "One or more records have been rejected due to invalid timestamp");
+        let text = format!(
+            "Timestamp {} of message with offset 2 is out of range. The timestamp should be within [{}, {}]",
+            NOW_MS + 501,
+            NOW_MS - 1000,
+            NOW_MS + 500
+        );
+        assert_eq!(error.record_errors.len(), 2);
+        assert_eq!(error.record_errors[1], RecordError { index: 2, message: text });
+        let append_time = ProduceLimits { timestamp_type: TimestampType::LogAppendTime, ..narrow };
+        assert!(check_produced(with_timestamps(&[5, i64::MAX]), &append_time).is_ok());
+    }
+
+    #[test]
+    fn a_producer_may_not_claim_log_append_time() {
+        let sent = changed(plain(), |header| header.attributes = 0x08.into());
+        let append_time = ProduceLimits { timestamp_type: TimestampType::LogAppendTime, ..limits() };
+        let error = refused(sent, &append_time);
+        assert_eq!(error.kind, BatchErrorKind::InvalidTimestamp);
+        assert_eq!(
+            error.record_errors[2].message,
+            "Invalid timestamp type in message DefaultRecord(offset=2, timestamp=1700000000123, key=1 bytes, \
+             value=0 bytes). Producer should not set timestamp type to LogAppendTime."
+        );
+    }
+
+    #[test]
+    fn record_errors_are_counted_past_their_bound() {
+        let compacted = ProduceLimits { compacted: true, ..limits() };
+        let error = refused(with_timestamps(&[NOW_MS; 2500]), &compacted);
+        assert_eq!(error.record_errors.len(), RECORD_ERRORS_MAX);
+        assert!(error.reason.contains("2500 record errors"));
+    }
+
+    #[test]
+    fn offsets_must_follow_each_other() {
+        let mut builder = BatchBuilder::new();
+        builder.append_at(1, NOW_MS, None, Some(b"a"), &[]);
+        builder.append_at(1, NOW_MS, None, Some(b"b"), &[]);
+        assert_eq!(refused(builder.build().unwrap(), &limits()).kind, BatchErrorKind::InvalidRecord);
+    }
+}
