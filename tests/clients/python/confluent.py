@@ -1,6 +1,7 @@
 """confluent-kafka, the Python face of librdkafka."""
 
 import sys
+import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -119,7 +120,15 @@ class Confluent:
         self.consumer.unassign()
 
     def offsets(self, topic, partition):
-        return self.consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20, cached=False)
+        for attempt in range(100):
+            try:
+                at = TopicPartition(topic, partition)
+                return self.consumer.get_watermark_offsets(at, timeout=20, cached=False)
+            except KafkaException as error:
+                if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                time.sleep(0.05)
+        sys.exit(f"{topic}-{partition}: not led")
 
     def offset_at(self, topic, partition, timestamp):
         (found,) = self.consumer.offsets_for_times([TopicPartition(topic, partition, timestamp)], timeout=20)
