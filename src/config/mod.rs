@@ -23,6 +23,7 @@ pub use error::{ConfigError, ErrorKind};
 pub use group::GroupConfig;
 pub use layers::Layers;
 pub use listeners::{AdvertisedListener, Listener, SecurityProtocol};
+pub use properties::Properties;
 pub use server::{QUEUED_MAX_REQUEST_BYTES, ServerConfig, parse_cores};
 pub use topic::{
     TimestampType, TopicCompression, TopicConfig, effective_topic_configs, resolve_topic, validate_name,

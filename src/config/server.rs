@@ -350,20 +350,14 @@ const REMOVED: &[&str] = &[
     "zookeeper.session.timeout.ms",
 ];
 
-/// Keys that Kafka 4.1 still takes and will drop.
-const DEPRECATED: &[(&str, &str)] = &[
-    ("log.cleaner.enable", "compaction cannot be switched off in Kafka 5"),
-    (
-        "remote.log.manager.thread.pool.size",
-        "use remote.log.manager.copier.thread.pool.size and remote.log.manager.expiration.thread.pool.size",
-    ),
-    ("max.request.partition.size.limit", ""),
-];
+/// Keys that Kafka 4.1 still takes and will drop, with what to do.
+const DEPRECATED: &[(&str, &str)] =
+    &[("log.cleaner.enable", "compaction cannot be switched off in Kafka 5, so delete the key")];
 
 fn notices(all: &BTreeMap<String, String>, from_file: bool) -> Vec<String> {
     let mut notices = Vec::new();
     for key in all.keys() {
-        if let Some((_, instead)) = DEPRECATED.iter().find(|(name, why)| name == key && !why.is_empty()) {
+        if let Some((_, instead)) = DEPRECATED.iter().find(|(name, _)| name == key) {
             notices.push(format!("{key} is deprecated: {instead}"));
         } else if REMOVED.contains(&key.as_str()) {
             notices.push(format!("{key} was removed from Kafka and has no effect: delete it"));
