@@ -11,9 +11,8 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::Context;
 use super::errors::NONE;
 use crate::broker::partition::Partition;
-use crate::metadata::topic_name::is_internal;
 use crate::shard::Ask;
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, is_internal_topic};
 
 /// Stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
@@ -29,7 +28,7 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
             let found = image.topic(&topic.name).filter(|topic| topic.partition(id).is_some());
             let error = match found {
                 None => Some(ResponseError::UnknownTopicOrPartition),
-                Some(_) if is_internal(&topic.name) => Some(ResponseError::InvalidTopicException),
+                Some(_) if is_internal_topic(&topic.name) => Some(ResponseError::InvalidTopicException),
                 Some(topic) if !context.shard.topic_config(topic).delete => {
                     Some(ResponseError::PolicyViolation)
                 }

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 use super::Context;
 use super::errors::NONE;
 use crate::broker::partition::Partition;
-use crate::metadata::topic_name;
+use crate::config::validate_name;
 use crate::protocol::wire::StrBytes;
 use crate::shard::Ask;
 use crate::storage::producers;
@@ -27,7 +27,7 @@ pub async fn handle(
     let mut asks = Vec::new();
     for (t, topic) in asked.topics.iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
-        let invalid = topic_name::check(&topic.name).err();
+        let invalid = validate_name(&topic.name).err();
         let found = image.topic(&topic.name);
         for (p, index) in topic.partition_indexes.iter().enumerate() {
             let (code, message) = match (&invalid, found) {

@@ -12,9 +12,10 @@ use kafka_protocol::messages::{
 
 use super::errors::NONE;
 use super::{Context, TOPIC_OPERATIONS};
-use crate::metadata::{Image, Partition, Topic, topic_name};
+use crate::metadata::{Image, Partition, Topic};
+use crate::config::validate_name;
 use crate::protocol::wire::StrBytes;
-use crate::types::{NodeId, PartitionId};
+use crate::types::{NodeId, PartitionId, is_internal_topic};
 
 pub async fn handle(
     context: &Context,
@@ -57,7 +58,7 @@ pub async fn handle(
             break;
         }
         let Some(topic) = image.topic(&name) else {
-            let error = match topic_name::check(&name) {
+            let error = match validate_name(&name) {
                 Ok(()) => ResponseError::UnknownTopicOrPartition,
                 Err(_) => ResponseError::InvalidTopicException,
             };
@@ -103,7 +104,7 @@ fn describe(
         .with_error_code(NONE)
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(topic.id.0)
-        .with_is_internal(topic_name::is_internal(&topic.name))
+        .with_is_internal(is_internal_topic(&topic.name))
         .with_partitions(partitions)
         .with_topic_authorized_operations(TOPIC_OPERATIONS)
 }

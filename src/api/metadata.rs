@@ -10,9 +10,10 @@ use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, Topi
 
 use super::errors::NONE;
 use super::{CLUSTER_OPERATIONS, Context, TOPIC_OPERATIONS, topics};
-use crate::metadata::{Image, Topic, topic_name};
+use crate::metadata::{Image, Topic};
+use crate::config::validate_name;
 use crate::protocol::wire::StrBytes;
-use crate::types::{NodeId, TopicId};
+use crate::types::{NodeId, TopicId, is_internal_topic};
 
 /// The first version in which a topic may be asked for by its id.
 const TOPIC_IDS_SINCE: i16 = 12;
@@ -123,13 +124,13 @@ pub fn describe(image: &Image, topic: &Arc<Topic>, version: i16) -> MetadataResp
         .with_error_code(NONE)
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(if version >= 10 { topic.id.0 } else { uuid::Uuid::nil() })
-        .with_is_internal(version >= 1 && topic_name::is_internal(&topic.name))
+        .with_is_internal(version >= 1 && is_internal_topic(&topic.name))
         .with_partitions(partitions)
 }
 
 /// A topic that does not exist, or cannot by its name.
 pub fn unknown(name: TopicName) -> MetadataResponseTopic {
-    let error = match topic_name::check(&name) {
+    let error = match validate_name(&name) {
         Ok(()) => ResponseError::UnknownTopicOrPartition,
         Err(_) => ResponseError::InvalidTopicException,
     };

@@ -15,7 +15,6 @@ use crate::broker::partition::{Acks, AppendRefused};
 use crate::clock;
 use crate::config::{TimestampType, TopicCompression, TopicConfig};
 use crate::metadata::Topic;
-use crate::metadata::topic_name::is_internal;
 use crate::protocol::batch::{self, BatchError, CheckedBatch, ProduceLimits};
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::protocol::produce::{
@@ -26,7 +25,7 @@ use crate::protocol::{opened, wire::StrBytes};
 use crate::runtime::shards::Reply as Posted;
 use crate::shard::{self, Shard};
 use crate::storage::StorageError;
-use crate::types::{PartitionId, ShardId, TopicId};
+use crate::types::{PartitionId, ShardId, TopicId, is_internal_topic};
 
 /// Batches that must be opened are opened in place up to this size, and on a thread of their own above it.
 const OPEN_INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -109,7 +108,7 @@ async fn prepare(
                 }
                 None => response.error_code = ResponseError::UnknownTopicOrPartition.code(),
                 Some(_) if !acks_known => response.error_code = ResponseError::InvalidRequiredAcks.code(),
-                Some((topic, _)) if is_internal(&topic.name) && !internal_allowed => {
+                Some((topic, _)) if is_internal_topic(&topic.name) && !internal_allowed => {
                     response.error_code = ResponseError::InvalidTopicException.code();
                 }
                 Some((topic, config)) => {
