@@ -92,6 +92,39 @@ impl<T> Mailbox<T> {
     }
 }
 
+/// What a sender has heard of room in others' mailboxes: told by their owners, looked at by the sender when
+/// its bell was rung.
+pub struct Room {
+    /// Some flag in `by_owner` may be up.
+    any: AtomicBool,
+    by_owner: Box<[AtomicBool]>,
+}
+
+impl Room {
+    pub fn new(owners: usize) -> Room {
+        Room { any: AtomicBool::new(false), by_owner: (0..owners).map(|_| AtomicBool::new(false)).collect() }
+    }
+
+    /// There is room in `owner`'s mailbox. The caller then rings the sender's bell.
+    pub fn tell(&self, owner: usize) {
+        self.by_owner[owner].store(true, Ordering::Release);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Calls `heard` with each owner that told of room since the last look.
+    pub fn look(&self, mut heard: impl FnMut(usize)) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
+        self.any.store(false, Ordering::Relaxed);
+        for (owner, told) in self.by_owner.iter().enumerate() {
+            if told.swap(false, Ordering::AcqRel) {
+                heard(owner);
+            }
+        }
+    }
+}
+
 #[cfg(not(loom))]
 mod queue {
     pub struct Queue<T> {

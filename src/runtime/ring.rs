@@ -9,6 +9,7 @@
 //! that says nothing holds none.
 
 use super::park::{Bell, Signal};
+use super::tasks;
 use bytes::{Bytes, BytesMut};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::cell::{Cell, RefCell};
@@ -267,7 +268,7 @@ impl Ring {
                 glommio::executor().yield_task_queue_now().await;
             } else if count > 0 {
                 spin.arrived();
-                yield_now().await;
+                tasks::yield_now().await;
             } else if spin.goes_on() {
                 glommio::executor().yield_task_queue_now().await;
             } else {
@@ -329,19 +330,6 @@ fn enter(uring: &IoUring, waiting: u32, flags: u32) {
         Ok(_) | Err(Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
         Err(code) => panic!("io_uring_enter failed with error {code:?}"),
     }
-}
-
-/// Lets the other tasks of this queue run.
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// How long the driver spins before it parks: not at all while waits are usually long.

@@ -264,6 +264,7 @@ impl Socket {
     /// [`RECEIVE_BUFFER_BYTES`](ring::RECEIVE_BUFFER_BYTES)) to `into`. 0: the peer has closed its end.
     /// Dropping the future loses nothing.
     pub async fn receive(&self, into: &mut BytesMut) -> io::Result<usize> {
+        let _reading = Reading(&self.inner);
         std::future::poll_fn(|cx| self.inner.poll_receive(cx, into)).await
     }
 
@@ -273,7 +274,7 @@ impl Socket {
         if max == 0 {
             return (Ok(0), buffer);
         }
-        if let Err(error) = std::future::poll_fn(|cx| self.inner.poll_settled(cx)).await {
+        if let Err(error) = self.settled().await {
             return (Err(error), buffer);
         }
         if !self.inner.unread.borrow().is_empty() {
@@ -286,7 +287,17 @@ impl Socket {
 
     /// Waits until there is something to read (or an end or an error to see), without taking it.
     pub async fn readable(&self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.inner.poll_arrived(cx)).await
+        self.settled().await?;
+        if self.inner.unread.borrow().is_empty() {
+            ring::poll(self.inner.clone(), libc::POLLIN).await.0?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a receive in flight; its bytes go to `unread`.
+    async fn settled(&self) -> io::Result<()> {
+        let _reading = Reading(&self.inner);
+        std::future::poll_fn(|cx| self.inner.poll_settled(cx)).await
     }
 
     /// Sends at once what the socket takes; `more` says that more follows immediately (MSG_MORE).
@@ -341,9 +352,18 @@ impl Socket {
     /// must not be used any more.
     pub async fn into_parts(self) -> io::Result<(OwnedFd, BytesMut)> {
         self.inner.cancel_receive();
-        std::future::poll_fn(|cx| self.inner.poll_settled(cx)).await?;
+        self.settled().await?;
         let unread = self.inner.unread.take();
         Ok((self.inner.fd.try_clone()?, unread))
+    }
+}
+
+/// While it lives a task waits for the socket's receive.
+struct Reading<'a>(&'a Rc<Inner>);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.reader.borrow_mut().take();
     }
 }
 
@@ -393,22 +413,6 @@ impl Inner {
                         Poll::Ready(Ok(()))
                     }
                     Some(Err(error)) => Poll::Ready(Err(error)),
-                }
-            }
-        }
-    }
-
-    fn poll_arrived(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if !self.unread.borrow().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            match self.receiving.get() {
-                Receiving::Arrived(..) => return Poll::Ready(Ok(())),
-                Receiving::Nothing => self.start_pooled(),
-                Receiving::Pooled(_) | Receiving::Orphaned => {
-                    self.wait(cx);
-                    return Poll::Pending;
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::task::Poll;
 use std::time::Duration;
 
 pub use glommio::Task;
@@ -39,6 +40,19 @@ thread_local! {
 pub fn spawn<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> Task<T> {
     let handle = QUEUES.with_borrow(|queues| queues.expect("tasks run on a core")[queue as usize]);
     glommio::spawn_local_into(future, handle).expect("a core's queues live as long as the core")
+}
+
+/// Lets the other tasks of this queue run.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Makes the queues of this core.
