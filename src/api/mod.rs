@@ -127,9 +127,9 @@ macro_rules! ordered {
 
 macro_rules! alone {
     ($key:ident, $versions:expr, $handler:path) => {
-        alone!($key, $versions, None, $handler)
+        alone!($key, $versions, unstable None, $handler)
     };
-    ($key:ident, $versions:expr, $unstable:expr, $handler:path) => {
+    ($key:ident, $versions:expr, unstable $unstable:expr, $handler:path) => {
         Row {
             key: ApiKey::$key,
             versions: $versions,
@@ -160,7 +160,7 @@ pub static TABLE: &[Row] = &[
     alone!(CreateTopics, (2, 7), topics::create),
     alone!(DeleteTopics, (1, 6), topics::delete),
     alone!(DeleteRecords, (0, 2), delete_records::handle),
-    alone!(InitProducerId, (0, 6), Some(6), init_producer_id::handle),
+    alone!(InitProducerId, (0, 6), unstable Some(6), init_producer_id::handle),
     alone!(OffsetForLeaderEpoch, (2, 4), offset_for_leader_epoch::handle),
     alone!(DescribeLogDirs, (1, 4), describe_log_dirs::handle),
     alone!(CreatePartitions, (0, 3), topics::create_partitions),
