@@ -1,87 +1,82 @@
 //! Produced batches that have to be opened: each record checked as in an uncompressed batch, and the batch
 //! compressed anew for topics whose `compression.type` names another codec.
 //!
-//! This takes time in proportion to the opened bytes and belongs off the request queue. Kafka rebuilds a batch
-//! whose inner offsets are not 0, 1, 2 and so on; so does this.
+//! This takes time in proportion to the opened bytes and belongs off the request queue.
 //!
 //! Source: LogValidator.validateMessagesAndAssignOffsetsCompressed.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
-use super::batch::{Attributes, BatchHeader};
+use super::batch::{Attributes, HEADER_BYTES};
 use super::builder::assemble;
 use super::compression::{Compression, CompressionError, CompressionLevels, compress, decompress_bounded};
 use super::produced::{BatchError, BatchErrorKind, CheckedBatch, ProduceLimits, check_records};
 use super::record::{Record, RecordIter};
 
-/// Opens a compressed batch within `limits.open`, checks each record, and gives the batch with its timestamps
-/// known. An uncompressed batch comes back as it is.
-pub fn open_checked(
-    batch: CheckedBatch,
-    limits: &ProduceLimits<'_>,
-    levels: &CompressionLevels,
-) -> Result<CheckedBatch, BatchError> {
-    let codec = batch.compression;
-    recompress(batch, codec, limits, levels)
+/// Opens a compressed batch within `limits.open`, checks each record, and gives the same batch with its
+/// timestamps known. An uncompressed batch, which [`super::produced::check_produced`] has read already, comes back as it is.
+pub fn open_checked(mut batch: CheckedBatch, limits: &ProduceLimits<'_>) -> Result<CheckedBatch, BatchError> {
+    if batch.compression != Compression::None {
+        open(&mut batch, limits, "PartialDefaultRecord")?;
+    }
+    Ok(batch)
 }
 
-/// Opens and checks a batch and gives it in codec `to`.
+/// Opens and checks a batch and gives it in codec `to`; where that is the codec it has, as [`open_checked`] does.
 pub fn recompress(
     mut batch: CheckedBatch,
     to: Compression,
     limits: &ProduceLimits<'_>,
     levels: &CompressionLevels,
 ) -> Result<CheckedBatch, BatchError> {
-    let from = batch.compression;
-    if from == to && from == Compression::None {
-        return Ok(batch);
+    if batch.compression == to {
+        return open_checked(batch, limits);
     }
-    let opened = match from {
-        Compression::None => Cow::Borrowed(batch.record_bytes()),
-        _ => Cow::Owned(decompress_bounded(from, batch.record_bytes(), &limits.open).map_err(unopenable)?),
-    };
-    let name = if from == to { "PartialDefaultRecord" } else { "DefaultRecord" };
-    let seen = check_records(batch.header(), &opened, limits, name)?;
-    let rebuilt = match from == to && seen.consecutive {
-        true => None,
-        false => Some(rebuild(batch.header(), &opened, seen.max_timestamp, to, levels)?),
-    };
-    batch.max_timestamp = seen.max_timestamp;
-    batch.offset_of_max_timestamp = seen.offset_of_max_timestamp;
-    batch.must_open = false;
-    if let Some(bytes) = rebuilt {
-        check_size(bytes.len(), limits)?;
-        batch.bytes = bytes;
-        batch.compression = to;
-        batch.base_timestamp = batch.header().base_timestamp.get();
-        // Rebuilt offsets count from 0, whatever the producer wrote.
-        if !seen.consecutive {
-            batch.offset_of_max_timestamp = -1;
-        }
-    }
+    let opened = open(&mut batch, limits, "DefaultRecord")?;
+    batch.bytes = rebuild(&batch, &opened, to, levels)?;
+    batch.compression = to;
+    batch.base_timestamp = batch.header().base_timestamp.get();
+    check_size(batch.bytes.len(), limits)?;
     Ok(batch)
 }
 
-/// A batch of the same records with offsets 0 to n - 1, in codec `to`.
+/// Gives the uncompressed record bytes, checked, and notes in `batch` what they tell. `name` is Kafka's for a
+/// record that it reads in this case.
+fn open(
+    batch: &mut CheckedBatch,
+    limits: &ProduceLimits<'_>,
+    name: &'static str,
+) -> Result<Bytes, BatchError> {
+    let opened = match batch.compression {
+        Compression::None => batch.bytes.slice(HEADER_BYTES..),
+        codec => decompress_bounded(codec, batch.record_bytes(), &limits.open).map_err(unopenable)?.into(),
+    };
+    let seen = check_records(batch.header(), &opened, limits, name)?;
+    batch.max_timestamp = seen.max_timestamp;
+    batch.offset_of_max_timestamp = seen.offset_of_max_timestamp;
+    batch.must_open = false;
+    Ok(opened)
+}
+
+/// A batch of the same records in codec `to`. The base timestamp becomes the first record's, as Kafka's builder
+/// has it.
 fn rebuild(
-    header: &BatchHeader,
+    batch: &CheckedBatch,
     opened: &[u8],
-    max_timestamp: i64,
     to: Compression,
     levels: &CompressionLevels,
 ) -> Result<Bytes, BatchError> {
+    let header = batch.header();
     let append_time = header.attributes().is_log_append_time().then(|| header.max_timestamp.get());
     let mut base_timestamp = None;
     let mut records = Vec::with_capacity(opened.len());
-    for (index, record) in (0..).zip(RecordIter::new(opened, header.record_count.get())) {
+    for record in RecordIter::new(opened, header.record_count.get()) {
         let record = record.expect("the records were checked");
         let timestamp =
             append_time.unwrap_or(header.base_timestamp.get().wrapping_add(record.timestamp_delta));
         let base = *base_timestamp.get_or_insert(timestamp);
         let timestamp_delta = timestamp.wrapping_sub(base);
-        Record { attributes: 0, offset_delta: index, timestamp_delta, ..record }.encode(&mut records);
+        Record { attributes: 0, timestamp_delta, ..record }.encode(&mut records);
     }
     let records = match to {
         Compression::None => records,
@@ -94,7 +89,7 @@ fn rebuild(
     let mut header = *header;
     header.attributes = attributes.0.into();
     header.base_timestamp = base_timestamp.unwrap_or(header.base_timestamp.get()).into();
-    header.max_timestamp = max_timestamp.into();
+    header.max_timestamp = batch.max_timestamp.into();
     Ok(assemble(header, &records))
 }
 
@@ -119,7 +114,7 @@ fn unopenable(error: CompressionError) -> BatchError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::{BatchBuilder, HEADER_BYTES, TimestampType, check_produced, crc_matches};
+    use super::super::batch::{BatchBuilder, TimestampType, check_produced, crc_matches};
     use super::super::compression::OpenLimits;
     use super::super::golden::{self, NOW_MS, limits};
     use super::*;
@@ -153,14 +148,13 @@ mod tests {
 
     #[test]
     fn a_compressed_batch_is_held_to_what_an_uncompressed_one_is() {
-        let levels = CompressionLevels::default();
         let compacted = ProduceLimits { compacted: true, ..limits() };
         let narrow = ProduceLimits { timestamp_before_max_ms: 0, ..limits() };
         for codec in 1..5 {
             for limits in [compacted, narrow] {
                 let batch = checked(codec, &limits);
                 assert!(batch.must_open);
-                let compressed = open_checked(batch, &limits, &levels).unwrap_err();
+                let compressed = open_checked(batch, &limits).unwrap_err();
                 let plain = check_produced(golden::bytes(golden::BATCHES[0]), &limits).unwrap_err();
                 assert_eq!(compressed, plain);
             }
@@ -168,19 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn inner_offsets_are_made_to_follow_each_other() {
-        let levels = CompressionLevels::default();
-        let mut builder = BatchBuilder::new().compression(Compression::Lz4, levels);
+    fn inner_offsets_must_follow_each_other() {
+        let mut builder = BatchBuilder::new().compression(Compression::Lz4, CompressionLevels::default());
         builder.append_at(5, NOW_MS, Some(b"a"), Some(b"1"), &[]);
         builder.append_at(1, NOW_MS + 1, Some(b"b"), Some(b"2"), &[]);
         let batch = check_produced(builder.build().unwrap(), &limits()).unwrap();
-        let batch = open_checked(batch, &limits(), &levels).unwrap();
-        assert_eq!(batch.compression, Compression::Lz4);
-        let opened =
-            decompress_bounded(Compression::Lz4, batch.record_bytes(), &OpenLimits::default()).unwrap();
-        let offsets: Vec<_> =
-            RecordIter::new(&opened, 2).map(|record| record.unwrap().offset_delta).collect();
-        assert_eq!(offsets, [0, 1]);
+        assert_eq!(open_checked(batch, &limits()).unwrap_err().kind, BatchErrorKind::InvalidRecord);
     }
 
     #[test]
@@ -191,11 +178,11 @@ mod tests {
         let bomb = builder.build().unwrap();
         let tight = ProduceLimits { open: OpenLimits { bytes_max: 8 << 20, ratio_max: 1 << 20 }, ..limits() };
         let batch = check_produced(bomb, &tight).unwrap();
-        assert_eq!(open_checked(batch, &tight, &levels).unwrap_err().kind, BatchErrorKind::InvalidRecord);
+        assert_eq!(open_checked(batch, &tight).unwrap_err().kind, BatchErrorKind::InvalidRecord);
 
         let mut broken = checked(4, &limits());
         broken.bytes = [&broken.bytes[..HEADER_BYTES], b"no zstd frame"].concat().into();
-        let error = open_checked(broken, &limits(), &levels).unwrap_err();
+        let error = open_checked(broken, &limits()).unwrap_err();
         assert_eq!(error.kind, BatchErrorKind::UnknownServerError);
 
         let small = ProduceLimits { message_bytes_max: 135, ..limits() };
@@ -211,7 +198,7 @@ mod tests {
         builder.append(NOW_MS, None, Some(b"v"), &[]);
         let batch = check_produced(builder.build().unwrap(), &append_time).unwrap();
         assert!(batch.must_open);
-        let error = open_checked(batch, &append_time, &levels).unwrap_err();
+        let error = open_checked(batch, &append_time).unwrap_err();
         assert_eq!(
             error.record_errors[0].message,
             "Invalid timestamp type in message PartialDefaultRecord(offset=0, timestamp=1700000055555, key=-1 \

@@ -232,10 +232,6 @@ pub fn check_produced(records: Bytes, limits: &ProduceLimits<'_>) -> Result<Chec
     };
     if compression == Compression::None {
         let seen = check_records(header, batch.record_bytes(), limits, "DefaultRecord")?;
-        if !seen.consecutive {
-            let reason = "The offsets of the records do not follow each other from 0".to_owned();
-            return Err(BatchError::of_append(BatchErrorKind::InvalidRecord, reason));
-        }
         batch.max_timestamp = seen.max_timestamp;
         batch.offset_of_max_timestamp = seen.offset_of_max_timestamp;
     }
@@ -366,11 +362,10 @@ pub(super) struct RecordsSeen {
     pub max_timestamp: i64,
     /// The delta of the first record with the greatest timestamp; -1 where no timestamp is above -1.
     pub offset_of_max_timestamp: i32,
-    /// Whether the offset deltas are 0, 1, 2 and so on.
-    pub consecutive: bool,
 }
 
-/// Checks each of the uncompressed `records` of a batch. `name` is what Kafka calls a record in the one text that
+/// Checks each of the uncompressed `records` of a batch. Offsets that are not 0, 1, 2 and so on are refused: Kafka
+/// appends such a batch as it is when it is uncompressed, and fails with an unknown error when it is not. `name` is what Kafka calls a record in the one text that
 /// shows it.
 pub(super) fn check_records(
     header: &BatchHeader,
@@ -380,8 +375,8 @@ pub(super) fn check_records(
 ) -> Result<RecordsSeen, BatchError> {
     let append_time = header.attributes().is_log_append_time().then(|| header.max_timestamp.get());
     let base_timestamp = header.base_timestamp.get();
-    let mut seen =
-        RecordsSeen { max_timestamp: NO_TIMESTAMP, offset_of_max_timestamp: -1, consecutive: true };
+    let mut seen = RecordsSeen { max_timestamp: NO_TIMESTAMP, offset_of_max_timestamp: -1 };
+    let mut offsets_follow = true;
     let mut refused = RefusedRecords::default();
     for (index, record) in (0..).zip(RecordIter::new(records, header.record_count.get())) {
         let record = record
@@ -396,13 +391,18 @@ pub(super) fn check_records(
         } else if append_time.is_some() {
             refused.add(index, true, || wrong_timestamp_type(name, &record, timestamp));
         }
-        seen.consecutive &= record.offset_delta == index;
+        offsets_follow &= record.offset_delta == index;
         if timestamp > seen.max_timestamp {
             seen.max_timestamp = timestamp;
             seen.offset_of_max_timestamp = record.offset_delta;
         }
     }
-    refused.into_result().map(|()| seen)
+    refused.into_result()?;
+    if offsets_follow {
+        return Ok(seen);
+    }
+    let reason = "The offsets of the records do not follow each other from 0".to_owned();
+    Err(BatchError::of_append(BatchErrorKind::InvalidRecord, reason))
 }
 
 fn no_key(limits: &ProduceLimits<'_>) -> String {
