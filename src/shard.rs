@@ -75,6 +75,9 @@ pub struct Shard {
     pub stopping: Cell<bool>,
     /// One writer of the checkpoint files at a time; used on the first core.
     checkpoints: Semaphore,
+    /// The ids left of the block that was allocated last, and the one who may take from it; on the first core.
+    producer_ids: Cell<std::ops::Range<i64>>,
+    producer_id_turn: Semaphore,
     /// Bytes that requests may take on this core.
     pub request_bytes_max: u64,
     /// What [`Shard::follow_image`] has brought this core in line with.
@@ -92,6 +95,10 @@ struct ResolvedConfig {
     layers: View<Layers>,
     config: Rc<TopicConfig>,
 }
+
+/// The controller gave no block of producer ids.
+#[derive(Debug)]
+pub struct ProducerIdsGone;
 
 /// One question about a partition, for [`Shard::on_owners`].
 pub struct Ask<T> {
@@ -145,6 +152,8 @@ impl Shard {
             controller: RefCell::new(None),
             stopping: Cell::new(false),
             checkpoints: Semaphore::new(1),
+            producer_ids: Cell::default(),
+            producer_id_turn: Semaphore::new(1),
             request_bytes_max,
             followed: RefCell::new((images.get(), layers.get())),
             images,
@@ -284,6 +293,7 @@ impl Shard {
             recovery_point: dir.recovery_points.get(&name).copied().unwrap_or(Offset::ZERO),
             log_start: dir.log_starts.get(&name).copied().unwrap_or(Offset::ZERO),
             topic_id: Some(topic.id),
+            progress: None,
         };
         let path = dir.path.join(name.to_string());
         match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {
@@ -412,7 +422,7 @@ impl Shard {
 
     /// Writes the checkpoint files of every log directory from what all cores say. Durable when it returns.
     pub async fn write_checkpoints(&self) -> std::io::Result<()> {
-        let _in_turn = self.checkpoints.acquire_permit(1).await.map_err(std::io::Error::other)?;
+        let _in_turn = self.checkpoints.acquire_permit(1).await.map_err(|_closed| std::io::ErrorKind::Interrupted)?;
         let lines = self
             .gather(|shard| {
                 let line = |partition: &Rc<Partition>| {
@@ -454,6 +464,25 @@ impl Shard {
         })
         .await;
         posted.await.unwrap_or_else(|_stopped| Err(std::io::ErrorKind::Interrupted.into()))
+    }
+
+    /// A producer id that nobody had before, out of the durable block that the first core holds.
+    pub async fn next_producer_id(&self) -> Result<i64, ProducerIdsGone> {
+        let posted = post(ShardId(0), |first| async move { first.take_producer_id().await }).await;
+        posted.await.unwrap_or(Err(ProducerIdsGone))
+    }
+
+    async fn take_producer_id(&self) -> Result<i64, ProducerIdsGone> {
+        let _in_turn = self.producer_id_turn.acquire_permit(1).await.map_err(|_closed| ProducerIdsGone)?;
+        let mut block = self.producer_ids.take();
+        if block.is_empty() {
+            let controller = self.controller.borrow().clone().ok_or(ProducerIdsGone)?;
+            block = controller.allocate_producer_ids().await.map_err(|_refused| ProducerIdsGone)?;
+        }
+        let id = block.start;
+        block.start += 1;
+        self.producer_ids.set(block);
+        Ok(id)
     }
 
     /// Runs `f` on the controller, and after it has every core follow what it published.

@@ -51,6 +51,9 @@ impl Code for AppendRefused {
             AppendRefused::Log(AppendError::InvalidProducerEpoch(_)) => {
                 ResponseError::InvalidProducerEpoch.code()
             }
+            AppendRefused::Log(AppendError::InvalidTransactionState(_)) => {
+                ResponseError::InvalidTxnState.code()
+            }
             AppendRefused::Log(AppendError::BatchTooLarge(_)) => ResponseError::RecordListTooLarge.code(),
             AppendRefused::Log(AppendError::Offline(error)) => error.code(),
         }

@@ -180,7 +180,7 @@ async fn check(
     }
     let work = move |batch: CheckedBatch, limits: &ProduceLimits<'_>| match recompress {
         Some(codec) => opened::recompress(batch, codec, limits, &levels),
-        None => opened::open_checked(batch, limits, &levels),
+        None => opened::open_checked(batch, limits),
     };
     if batch.bytes.len() <= OPEN_INLINE_BYTES_MAX {
         return work(batch, &limits);
@@ -309,7 +309,8 @@ fn settle(response: &mut ProducePartitionResponse, done: Appended) {
             response.log_start_offset = match refused {
                 AppendRefused::Log(
                     crate::storage::AppendError::OutOfOrderSequence(_)
-                    | crate::storage::AppendError::InvalidProducerEpoch(_),
+                    | crate::storage::AppendError::InvalidProducerEpoch(_)
+                    | crate::storage::AppendError::InvalidTransactionState(_),
                 )
                 | AppendRefused::NotEnoughReplicas { .. } => done.log_start,
                 AppendRefused::Log(_) => -1,

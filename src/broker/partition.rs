@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::replica::{EpochMismatch, Replica};
 use super::waiters::{FetchWait, Waiters};
 use crate::clock;
-use crate::config::{TimestampType, TopicConfig};
+use crate::config::TopicConfig;
 use crate::metadata;
 use crate::metrics;
 use crate::protocol::batch::CheckedBatch;
@@ -91,14 +91,9 @@ pub fn log_config(topic: &TopicConfig, producer_id_expiration_ms: i64) -> LogCon
         retention_bytes: topic.retention_bytes,
         retention_ms: topic.retention_ms,
         delete: topic.delete,
-        compact: topic.compact,
         file_delete_delay_ms: topic.file_delete_delay_ms,
         flush_messages: topic.flush_messages,
         flush_ms: topic.flush_ms,
-        timestamp_type: match topic.timestamp_type {
-            TimestampType::CreateTime => storage::TimestampType::CreateTime,
-            TimestampType::LogAppendTime => storage::TimestampType::LogAppendTime,
-        },
         producer_id_expiration_ms,
     }
 }
@@ -248,7 +243,7 @@ impl Partition {
                     fetched.records = records;
                     return Ok(fetched);
                 }
-                Err(ReadError::Cold(cold)) => self.log.warm(&cold).await.map_err(FetchRefused::Storage)?,
+                Err(ReadError::Cold(cold)) => self.log.warm(cold).await.map_err(FetchRefused::Storage)?,
                 Err(ReadError::OutOfRange { .. }) => return Err(FetchRefused::OutOfRange),
                 Err(ReadError::Offline(error)) => return Err(FetchRefused::Storage(error)),
             }

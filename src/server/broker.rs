@@ -137,7 +137,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         failure: std::sync::Mutex::default(),
     });
     let on_core = start.clone();
-    let result = shards::run(runtime, move || core(on_core.clone())).map_err(StartError::Runtime);
+    let result = shards::run(&runtime, move || core(on_core.clone())).map(drop).map_err(StartError::Runtime);
     signals.close();
     let failure = start.failure.lock().expect("no panic happens under this lock").take();
     result.and(failure.map_or(Ok(()), Err))
