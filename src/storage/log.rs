@@ -677,14 +677,18 @@ impl Log {
         timestamp_ms: i64,
     ) -> Result<Option<(i64, Offset, LeaderEpoch)>, StorageError> {
         let log_start = self.log_start.get();
-        let search = self.warmly(|state| state.search_by_time(timestamp_ms, log_start)).await?;
-        let Some(search) = search else { return Ok(None) };
-        blocking(move || {
-            search.first_record(|batch_timestamp_ms| batch_timestamp_ms >= timestamp_ms, |timestamp, offset| {
-                timestamp >= timestamp_ms && offset >= log_start
-            })
-        })
-        .await
+        let mut from = Offset::ZERO;
+        loop {
+            let found = self.warmly(|state| state.search_by_time(timestamp_ms, log_start, from)).await?;
+            let Some((search, end)) = found else { return Ok(None) };
+            let is_late_enough = move |batch_timestamp_ms| batch_timestamp_ms >= timestamp_ms;
+            let is_wanted = move |record_ms, offset| record_ms >= timestamp_ms && offset >= log_start;
+            let record = blocking(move || search.first_record(is_late_enough, is_wanted)).await?;
+            if record.is_some() {
+                return Ok(record);
+            }
+            from = end;
+        }
     }
 
     /// The first record of the batch with the largest timestamp that has it: timestamp, offset, leader epoch.

@@ -26,3 +26,6 @@ pub use file::SegmentFile;
 pub use log::{AppendError, Appended, Log, LogConfig, Opening, StorageError};
 pub use recovery::{DirectoryName, Progress, directory_name};
 pub use reader::{ReadError, Slice};
+
+#[cfg(test)]
+mod tests;

@@ -363,10 +363,20 @@ impl State {
         Ok(place.map_or(self.segments[index].written, |place| place.position))
     }
 
-    /// Where to look for the first record that is not older than `timestamp_ms`.
-    pub fn search_by_time(&mut self, timestamp_ms: i64, log_start: Offset) -> Result<Option<Search>, Miss> {
+    /// Where to look for the first record that is not older than `timestamp_ms`, in a segment from `from` on,
+    /// and where that segment ends.
+    pub fn search_by_time(
+        &mut self,
+        timestamp_ms: i64,
+        log_start: Offset,
+        from: Offset,
+    ) -> Result<Option<(Search, Offset)>, Miss> {
         for index in 0..self.segments.len() {
+            let end = self.segments.get(index + 1).map_or(Offset(i64::MAX), |next| next.base);
             let segment = &mut self.segments[index];
+            if segment.base < from || end <= log_start {
+                continue;
+            }
             let largest = segment.largest(&self.dir)?;
             if largest.is_none_or(|largest| largest.timestamp_ms < timestamp_ms) {
                 continue;
@@ -374,7 +384,8 @@ impl State {
             let path = path_of(&self.dir, segment.base, TIME_INDEX_SUFFIX);
             let floor = segment.times.floor(timestamp_ms, &path)?;
             let relative = floor.map_or(0, |entry| i64::from(entry.relative_offset));
-            return self.search_from(index, relative.max(log_start.0 - self.segments[index].base.0));
+            let search = self.search_from(index, relative.max(log_start.0 - self.segments[index].base.0))?;
+            return Ok(search.map(|search| (search, end)));
         }
         Ok(None)
     }
