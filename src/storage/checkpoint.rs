@@ -196,9 +196,14 @@ impl MetaProperties {
     }
 }
 
+/// The content of `partition.metadata`.
+pub fn partition_metadata(topic_id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {topic_id}")
+}
+
 /// Writes `partition.metadata` of a partition's directory; durable when it returns.
 pub fn write_partition_metadata(dir: &Path, topic_id: TopicId) -> io::Result<()> {
-    file::replace(&dir.join(PARTITION_METADATA), format!("version: 0\ntopic_id: {topic_id}").as_bytes())
+    file::replace(&dir.join(PARTITION_METADATA), partition_metadata(topic_id).as_bytes())
 }
 
 /// The topic id in `partition.metadata`; `None` where the file is not there.

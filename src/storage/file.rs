@@ -101,7 +101,7 @@ impl SegmentFile {
                     filled += self.read_at(&mut buffer[filled..], at)?;
                     break;
                 }
-                Err(e) => return Err(Miss::Io(e.into())),
+                Err(e) => return Err(io::Error::from(e).into()),
             }
         }
         Ok(filled)
@@ -241,6 +241,16 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(dir) if !dir.as_os_str().is_empty() => sync_dir(dir),
         _ => Ok(()),
     }
+}
+
+/// Like [`replace`] without waiting for the device: a kill of the process leaves the old content or the new,
+/// a loss of power may leave neither.
+pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    let beside = PathBuf::from(beside);
+    SegmentFile::create(&beside)?.write_at(content, 0)?;
+    rename(&beside, path)
 }
 
 /// Writes a file as a whole and syncs it.

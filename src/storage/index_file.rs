@@ -54,6 +54,19 @@ impl<E: Entry> IndexFile<E> {
         self.last
     }
 
+    /// The last entry, read from the file where it is not known.
+    pub fn read_last(&mut self, path: &Path) -> Result<Option<E>, Miss> {
+        if self.last.is_none() && self.on_file > 0 {
+            let mut bytes = [0; BLOCK_BYTES];
+            let entry = &mut bytes[..E::BYTES];
+            let file = self.open(path)?;
+            if file.read_cached_at(entry, u64::from(self.on_file - 1) * E::BYTES as u64)? == E::BYTES {
+                self.last = Some(E::decode(entry));
+            }
+        }
+        Ok(self.last)
+    }
+
     pub fn push(&mut self, entry: E) {
         debug_assert!(self.last.is_none_or(|last| last.key() < entry.key()));
         self.waiting.push(entry);
@@ -90,9 +103,14 @@ impl<E: Entry> IndexFile<E> {
         Ok(wanted[..read].chunks_exact(E::BYTES).map(E::decode).take_while(|entry| entry.key() <= key).last())
     }
 
-    /// Writes the older entries out where many wait.
+    /// So many entries wait that the older half should go to the file.
+    pub fn wants_spill(&self) -> bool {
+        self.waiting.len() >= WAITING_MAX
+    }
+
+    /// Writes older entries out.
     pub fn spill(&mut self, path: &Path) -> std::io::Result<()> {
-        if self.waiting.len() < WAITING_MAX {
+        if !self.wants_spill() {
             return Ok(());
         }
         let count = WAITING_MAX / 2;

@@ -6,8 +6,10 @@
 
 pub mod appender;
 pub mod checkpoint;
+mod cold;
 pub mod epochs;
 pub mod file;
+pub mod index_file;
 pub mod log;
 pub mod offset_index;
 pub mod producers;
@@ -15,9 +17,15 @@ pub mod reader;
 pub mod recovery;
 pub mod retention;
 pub mod segment;
+mod state;
 pub mod time_index;
+mod waiting;
 
 pub use appender::Appender;
 pub use file::SegmentFile;
-pub use log::{AppendError, Appended, Log, LogConfig, Opening, StorageError, TimestampType};
+pub use log::{AppendError, Appended, Log, LogConfig, Opening, StorageError};
+pub use recovery::{DirectoryName, Progress, directory_name};
 pub use reader::{ReadError, Slice};
+
+#[cfg(test)]
+mod tests;
