@@ -56,7 +56,7 @@ thread_local! {
 /// The ring of this core.
 ///
 /// # Panics
-/// Outside a core of [`shards::run`](super::shards::run), and after its ring was closed.
+/// Outside a core of [`shards::run`](super::shards::run).
 pub fn current() -> Rc<Ring> {
     CURRENT.with_borrow(|ring| ring.clone().expect("operations run on a core"))
 }
@@ -276,7 +276,6 @@ impl Ring {
             }
         }
         self.closed.set(true);
-        CURRENT.set(None);
         sleep.end().await;
     }
 
@@ -827,4 +826,127 @@ pub async fn close(fd: OwnedFd) -> io::Result<()> {
 /// Bytes of a path with the closing zero, at an address that does not move.
 fn c_path(path: &Path) -> io::Result<Vec<u8>> {
     Ok(CString::new(path.as_os_str().as_bytes())?.into_bytes_with_nul())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shards::{RuntimeOptions, run};
+
+    fn one_core<Fut: Future<Output = ()> + 'static>(start: impl Fn() -> Fut + Send + Clone + 'static) {
+        run(&RuntimeOptions { cores: vec![0], name: "test".into() }, start).expect("a core can be made");
+    }
+
+    #[test]
+    fn files_are_made_written_read_and_removed() {
+        one_core(|| async {
+            let directory = tempfile::tempdir().unwrap();
+            let (path, moved) = (directory.path().join("a"), directory.path().join("b"));
+            let file = open(&path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o644).await.unwrap();
+            let file = Rc::new(file);
+            fallocate(file.clone(), libc::FALLOC_FL_KEEP_SIZE, 0, 1 << 20).await.unwrap();
+            let pieces = vec![Bytes::from_static(b"one "), Bytes::from_static(b"two")];
+            let (count, pieces) = write_at(file.clone(), pieces, 5).await;
+            assert_eq!((count.unwrap(), pieces.len()), (7, 2));
+            sync(file.clone(), true).await.unwrap();
+            sync(file.clone(), false).await.unwrap();
+            let (count, buffer) = read_at(file.clone(), BytesMut::from("got: "), 100, 5).await;
+            assert_eq!((count.unwrap(), &buffer[..]), (7, &b"got: one two"[..]));
+            close(Rc::try_unwrap(file).unwrap()).await.unwrap();
+            rename(&path, &moved).await.unwrap();
+            assert_eq!(std::fs::metadata(&moved).unwrap().len(), 12);
+            let error = open(&path, libc::O_RDONLY, 0).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            unlink(&moved, false).await.unwrap();
+            assert!(!moved.exists());
+            assert_eq!(current().in_flight(), 0);
+        });
+    }
+
+    #[test]
+    fn a_deadline_ends_what_does_not_end_by_itself() {
+        one_core(|| async {
+            let before = Instant::now();
+            sleep(Duration::from_millis(20)).await;
+            assert!(before.elapsed() >= Duration::from_millis(20));
+            let event = Rc::new(EventFd::make().unwrap().0);
+            let waiting = by_deadline(Some(before + Duration::from_millis(40)), poll(event, libc::POLLIN));
+            assert!(waiting.await.is_none());
+            let soon = Some(before + Duration::from_secs(60));
+            assert_eq!(by_deadline(soon, async { 5 }).await, Some(5));
+            glommio::timer::sleep(Duration::from_millis(10)).await;
+            assert_eq!(current().in_flight(), 0, "the operations that lost were cancelled");
+        });
+    }
+
+    #[test]
+    fn what_a_dropped_operation_owns_lives_until_the_kernel_is_done() {
+        one_core(|| async {
+            let (event, watch) = {
+                let event = Rc::new(EventFd::make().unwrap().0);
+                let watch = Rc::downgrade(&event);
+                (event, watch)
+            };
+            let op = poll(event, libc::POLLIN);
+            tasks::yield_now().await;
+            drop(op);
+            assert!(watch.upgrade().is_some());
+            while current().in_flight() > 0 {
+                tasks::yield_now().await;
+            }
+            assert!(watch.upgrade().is_none());
+        });
+    }
+
+    #[test]
+    fn more_operations_than_the_ring_has_entries_all_complete() {
+        one_core(|| async {
+            let event = Rc::new(EventFd::make().unwrap().0);
+            const COUNT: usize = 3 * COMPLETIONS as usize;
+            let waiting: Vec<_> = (0..COUNT).map(|_| poll(event.clone(), libc::POLLIN)).collect();
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+            rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
+            for op in waiting {
+                assert_eq!(op.await.0.unwrap(), libc::POLLIN as u32);
+            }
+        });
+    }
+
+    #[test]
+    fn a_core_ends_while_tasks_still_wait() {
+        one_core(|| async {
+            let event = Rc::new(EventFd::make().unwrap().0);
+            let waiting = event.clone();
+            glommio::spawn_local(async move {
+                let cancelled = poll(waiting.clone(), libc::POLLIN).await.0.unwrap_err();
+                assert_eq!(cancelled.raw_os_error(), Some(libc::ECANCELED));
+                let late = poll(waiting, libc::POLLIN).await.0.unwrap_err();
+                assert_eq!(late.raw_os_error(), Some(libc::ECANCELED));
+            })
+            .detach();
+            drop(poll(event, libc::POLLIN));
+        });
+    }
+
+    #[test]
+    fn an_idle_core_sleeps() {
+        let used = run(&RuntimeOptions { cores: vec![0, 1], name: "test".into() }, || async {
+            let event = Rc::new(EventFd::make().unwrap().0);
+            let mut waiting: Vec<_> = (0..10_000).map(|_| poll(event.clone(), libc::POLLIN)).collect();
+            for op in &mut waiting {
+                let _ = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
+            }
+            glommio::timer::sleep(Duration::from_millis(50)).await;
+            let before = thread_cpu();
+            glommio::timer::sleep(Duration::from_millis(1000)).await;
+            thread_cpu() - before
+        })
+        .unwrap();
+        assert!(used.iter().all(|used| *used < Duration::from_millis(5)), "{used:?} of a second");
+    }
+
+    fn thread_cpu() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
 }

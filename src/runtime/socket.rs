@@ -567,3 +567,248 @@ fn receive_now(socket: &OwnedFd, into: &mut BytesMut) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shards::{self, RuntimeOptions, run};
+    use crate::runtime::tasks;
+    use std::future::Future;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::pin::pin;
+
+    fn one_core<Fut: Future<Output = ()> + 'static>(start: impl Fn() -> Fut + Send + Clone + 'static) {
+        run(&RuntimeOptions { cores: vec![0], name: "test".into() }, start).expect("a core can be made");
+    }
+
+    fn bind(cores: usize) -> Listeners {
+        Listeners::bind("127.0.0.1:0".parse().unwrap(), cores).unwrap()
+    }
+
+    async fn connected() -> (Socket, TcpStream) {
+        let listeners = bind(1);
+        let client = TcpStream::connect(listeners.address()).unwrap();
+        let (server, peer) = listeners.take(ShardId(0)).unwrap().accept().await.unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+        (server, client)
+    }
+
+    async fn polled_once<F: Future + Unpin>(future: &mut F) {
+        std::future::poll_fn(|cx| {
+            assert!(pin!(&mut *future).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[test]
+    fn an_echo_comes_back_and_the_end_is_seen() {
+        one_core(|| async {
+            let listeners = bind(1);
+            let listener = listeners.take(ShardId(0)).unwrap();
+            let server = glommio::spawn_local(async move {
+                let (socket, _) = listener.accept().await.unwrap();
+                let mut bytes = BytesMut::new();
+                while socket.receive(&mut bytes).await.unwrap() > 0 {
+                    socket.send_all(bytes.split().freeze()).await.unwrap();
+                }
+            });
+            let client = Socket::connect(listeners.address()).await.unwrap();
+            let question: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
+            let sender = client.clone();
+            let sending = glommio::spawn_local({
+                let question = Bytes::from(question.clone());
+                async move { sender.send_all(question).await }
+            });
+            let mut answer = BytesMut::new();
+            while answer.len() < question.len() {
+                let (count, back) = client.recv(answer, 100_000).await;
+                assert!(count.unwrap() > 0);
+                answer = back;
+            }
+            assert!(answer == question);
+            sending.await.unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            server.await;
+            assert_eq!(client.receive(&mut answer).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn a_dropped_receive_loses_no_byte() {
+        one_core(|| async {
+            let (server, mut client) = connected().await;
+            let mut bytes = BytesMut::new();
+            // Into a buffer of the ring: the receive stays in the kernel and what it gets is kept.
+            polled_once(&mut Box::pin(server.receive(&mut bytes))).await;
+            client.write_all(b"one ").unwrap();
+            glommio::timer::sleep(Duration::from_millis(10)).await;
+            assert!(bytes.is_empty());
+            server.receive(&mut bytes).await.unwrap();
+            assert_eq!(&bytes[..], b"one ");
+            // Into its own: cancelled, whether bytes have come or not.
+            polled_once(&mut Box::pin(server.recv(BytesMut::new(), 1000))).await;
+            client.write_all(b"two ").unwrap();
+            server.receive(&mut bytes).await.unwrap();
+            {
+                let mut receive = Box::pin(server.recv(BytesMut::new(), 1000));
+                polled_once(&mut receive).await;
+                client.write_all(b"three ").unwrap();
+                std::thread::sleep(Duration::from_millis(2));
+                // The kernel completes it while its future is not looked at, and then it is dropped.
+                for _ in 0..3 {
+                    tasks::yield_now().await;
+                }
+            }
+            client.write_all(b"four").unwrap();
+            while bytes.len() < 18 {
+                let (count, back) = server.recv(bytes, 1000).await;
+                count.unwrap();
+                bytes = back;
+            }
+            assert_eq!(&bytes[..], b"one two three four");
+        });
+    }
+
+    #[test]
+    fn a_connection_moves_with_what_was_received() {
+        one_core(|| async {
+            let (server, mut client) = connected().await;
+            let mut bytes = BytesMut::new();
+            polled_once(&mut Box::pin(server.receive(&mut bytes))).await;
+            client.write_all(b"first").unwrap();
+            glommio::timer::sleep(Duration::from_millis(10)).await;
+            let (fd, unread) = server.into_parts().await.unwrap();
+            assert_eq!(&unread[..], b"first");
+            let moved = Socket::from_parts(fd, unread).unwrap();
+            // Silent at the time of the move.
+            polled_once(&mut Box::pin(moved.receive(&mut BytesMut::new()))).await;
+            moved.receive(&mut bytes).await.unwrap();
+            polled_once(&mut Box::pin(moved.receive(&mut BytesMut::new()))).await;
+            let (fd, unread) = moved.into_parts().await.unwrap();
+            assert!(unread.is_empty());
+            let moved = Socket::from_parts(fd, unread).unwrap();
+            client.write_all(b" second").unwrap();
+            moved.receive(&mut bytes).await.unwrap();
+            assert_eq!(&bytes[..], b"first second");
+        });
+    }
+
+    #[test]
+    fn dropping_the_last_clone_closes_the_connection() {
+        one_core(|| async {
+            let (server, mut client) = connected().await;
+            let clone = server.clone();
+            polled_once(&mut Box::pin(server.receive(&mut BytesMut::new()))).await;
+            drop(server);
+            clone.send_all(Bytes::from_static(b"still here")).await.unwrap();
+            drop(clone);
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "still here");
+        });
+    }
+
+    #[test]
+    fn a_peer_that_resets_is_an_error() {
+        one_core(|| async {
+            let (server, client) = connected().await;
+            sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+            drop(client);
+            let error = server.receive(&mut BytesMut::new()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        });
+    }
+
+    #[test]
+    fn more_arrivals_than_receive_buffers_are_all_read() {
+        one_core(|| async {
+            let listeners = bind(1);
+            let listener = listeners.take(ShardId(0)).unwrap();
+            let mut pairs = Vec::new();
+            for _ in 0..400 {
+                let client = TcpStream::connect(listeners.address()).unwrap();
+                pairs.push((listener.accept().await.unwrap().0, client));
+            }
+            let message = vec![9; 20_000];
+            let readers: Vec<_> = pairs
+                .iter()
+                .map(|(server, _)| {
+                    let server = server.clone();
+                    glommio::spawn_local(async move {
+                        let mut bytes = BytesMut::new();
+                        while bytes.len() < 20_000 {
+                            assert!(server.receive(&mut bytes).await.unwrap() > 0);
+                        }
+                        bytes
+                    })
+                })
+                .collect();
+            for (_, client) in &mut pairs {
+                client.write_all(&message).unwrap();
+            }
+            for reader in readers {
+                assert!(reader.await == message);
+            }
+        });
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_and_all_cores_share_one() {
+        let listeners = bind(3);
+        assert_ne!(listeners.address().port(), 0);
+        for shard in 0..3 {
+            let listener = listeners.take(ShardId(shard)).unwrap();
+            assert_eq!(local_address(&listener.fd).unwrap(), listeners.address());
+        }
+        let listeners = bind(2);
+        let error = Listeners::bind(listeners.address(), 2).err().expect("we hold the port");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let address = listeners.address();
+        drop(listeners);
+        Listeners::bind(address, 2).expect("it is free again");
+        let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = Listeners::bind(stranger.local_addr().unwrap(), 1).err().expect("a stranger has it");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn every_core_accepts() {
+        use std::sync::Arc;
+        let listeners = Arc::new(bind(2));
+        let address = listeners.address();
+        let clients = std::thread::spawn(move || {
+            for _ in 0..40 {
+                let mut client = TcpStream::connect(address).unwrap();
+                client.read_exact(&mut [0; 2]).unwrap();
+            }
+        });
+        let options = RuntimeOptions { cores: vec![0, 1], name: "test".into() };
+        let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let finished = done.clone();
+        let waiter = std::thread::spawn(move || {
+            clients.join().unwrap();
+            finished.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let counts = run(&options, move || {
+            let (listener, done) = (listeners.take(shards::shard_id()).unwrap(), done.clone());
+            async move {
+                let mut count = 0;
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    let soon = std::time::Instant::now() + Duration::from_millis(20);
+                    if let Some(accepted) = ring::by_deadline(Some(soon), listener.accept()).await {
+                        accepted.unwrap().0.send_all(Bytes::from_static(b"hi")).await.unwrap();
+                        count += 1;
+                    }
+                }
+                count
+            }
+        })
+        .unwrap();
+        waiter.join().unwrap();
+        assert_eq!(counts.iter().sum::<usize>(), 40);
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+}
