@@ -26,5 +26,5 @@ pub mod single;
 pub mod snapshot;
 pub mod topics;
 
-//pub use controller::{Controller, ControllerError, Decision};
-//pub use error::ApiError;
+pub use controller::{Controller, ControllerError, Decision};
+pub use error::ApiError;
