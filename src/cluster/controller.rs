@@ -380,3 +380,146 @@ impl Controller {
         self.submit(|context| producer_ids::allocate(context, request)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::DeleteTopicsRequest;
+
+    use super::*;
+    use crate::cluster::testing::{NODE, Node, topic, topic_name, with_config};
+    use crate::types::PartitionId;
+
+    #[test]
+    fn a_new_cluster_has_its_features_and_an_active_broker_with_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(dir.path(), |_| {});
+        let image = node.image();
+        assert_eq!(image.features.metadata_version(), 27);
+        assert_eq!(image.setting(ResourceType::Broker, "", "min.insync.replicas"), Some("1"));
+        let broker = image.broker(NODE).unwrap();
+        assert!(broker.is_active());
+        assert_eq!(broker.log_dirs, [node.formatted.directory_ids[0].0]);
+        assert_eq!(image.controllers().count(), 1);
+        assert_eq!(*image.cluster_id, *node.formatted.cluster_id);
+        assert_eq!(*node.published.borrow().last().unwrap(), image.offset.0);
+    }
+
+    #[test]
+    fn what_was_answered_is_there_after_a_restart_under_a_new_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(dir.path(), |_| {});
+        let first_epoch = node.controller.epoch();
+        let made = node.create(vec![with_config(topic("orders", 3), "retention.ms", "60000"), topic("gone", 1)]);
+        assert_eq!(made, [("orders".to_owned(), 0, None), ("gone".to_owned(), 0, None)]);
+        let deletion = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("gone")]);
+        node.drive(node.controller.delete_topics(&deletion, 5)).unwrap();
+        let before = node.image();
+        drop(node);
+
+        let node = Node::open(dir.path(), |_| {});
+        let after = node.image();
+        assert_eq!(node.controller.epoch(), LeaderEpoch(first_epoch.0 + 1));
+        assert_eq!(after.topic("orders"), before.topic("orders"));
+        assert!(after.topic("gone").is_none());
+        assert_eq!(after.setting(ResourceType::Topic, "orders", "retention.ms"), Some("60000"));
+        let epoch_of = |image: &Image| image.partition("orders", PartitionId(0)).unwrap().leader_epoch;
+        node.register();
+        assert!(epoch_of(&node.image()) > epoch_of(&before), "a restart begins new leader epochs");
+    }
+
+    #[test]
+    fn a_broker_that_stops_in_order_leaves_no_leader_and_comes_back_to_lead() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::open(dir.path(), |_| {});
+        let epoch = node.register();
+        node.create(vec![topic("orders", 2)]);
+        node.drive(node.controller.shut_down_broker(NODE, epoch)).unwrap().unwrap();
+        let image = node.image();
+        let partition = image.partition("orders", PartitionId(1)).unwrap();
+        assert_eq!(partition.leader, crate::metadata::topic::NO_LEADER);
+        assert_eq!(partition.eligible_leader_replicas, [NODE]);
+        assert!(image.broker(NODE).unwrap().fenced);
+        drop(node);
+        let node = Node::start(dir.path(), |_| {});
+        let image = node.image();
+        let partition = image.partition("orders", PartitionId(1)).unwrap();
+        assert_eq!((partition.leader, partition.isr.as_slice()), (NODE, &[NODE][..]));
+        assert!(partition.eligible_leader_replicas.is_empty() && partition.last_known_elr.is_empty());
+        assert_eq!(partition.leader_epoch, LeaderEpoch(2));
+    }
+
+    #[test]
+    fn changes_that_wait_together_are_answered_in_order_and_all_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(dir.path(), |_| {});
+        let offset = node.image().offset;
+        let request = |i: i32| {
+            kafka_protocol::messages::CreateTopicsRequest::default()
+                .with_topics(vec![topic(&format!("t{i}"), 1)])
+        };
+        let requests: Vec<_> = (0..50).map(request).collect();
+        // Proposed all before any is awaited; one of them is never awaited at all.
+        let mut waiting: Vec<_> = requests
+            .iter()
+            .map(|request| node.controller.propose(|context| topics::create_topics(context, request)).unwrap())
+            .collect();
+        drop(waiting.remove(7));
+        for (response, settled) in waiting {
+            assert_eq!(response.topics[0].error_code, 0);
+            node.drive(settled.unwrap().into_recv_async()).unwrap().unwrap();
+        }
+        assert_eq!(node.image().topic_count(), 50);
+        assert_eq!(node.image().offset, offset.plus(100));
+        assert!(node.image().topic("t7").is_some());
+    }
+
+    /// Fails the proposals it is told to.
+    struct Flaky {
+        fail: Rc<Cell<bool>>,
+    }
+
+    impl Quorum for Flaky {
+        fn epoch(&self) -> LeaderEpoch {
+            LeaderEpoch(1)
+        }
+        fn leader(&self) -> NodeId {
+            NODE
+        }
+        fn voters(&self) -> Vec<VoterState> {
+            Vec::new()
+        }
+        fn kraft_version(&self) -> i16 {
+            1
+        }
+        fn propose(&self, _: Proposal) -> Committed {
+            let (sender, committed) = Committed::new();
+            let full = Err(QuorumError::NotWritten("disk full".to_owned()));
+            sender.send(if self.fail.get() { full } else { Ok(()) }).unwrap();
+            committed
+        }
+    }
+
+    #[test]
+    fn a_failed_write_undoes_what_was_decided_on_it_and_the_next_change_works() {
+        let fail = Rc::new(Cell::new(true));
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Node::start(dir.path(), |_| {});
+        let image = (*node.image()).clone();
+        let offset = image.offset;
+        node.replace(Controller::new(
+            Box::new(Flaky { fail: Rc::clone(&fail) }),
+            image,
+            "cluster",
+            NODE,
+            crate::cluster::testing::layers(""),
+            Box::new(|_, _| Box::pin(std::future::ready(()))),
+        ));
+        let request = kafka_protocol::messages::CreateTopicsRequest::default().with_topics(vec![topic("a", 1)]);
+        let outcome = node.drive(node.controller.create_topics(&request));
+        assert!(matches!(outcome, Err(ControllerError::Quorum(QuorumError::NotWritten(_)))));
+        assert_eq!(node.controller.log_end(), offset.plus(1));
+        fail.set(false);
+        assert_eq!(node.create(vec![topic("a", 1)]), [("a".to_owned(), 0, None)]);
+        assert_eq!(node.image().offset, offset.plus(2));
+    }
+}

@@ -209,3 +209,58 @@ pub fn read_bootstrap(dir: &Path) -> io::Result<Snapshot> {
 pub fn is_formatted(dir: &Path) -> bool {
     dir.join(META_PROPERTIES).exists()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::format_options;
+
+    #[test]
+    fn formats_once_and_reads_ever_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format_options(dir.path());
+        let first = format(&options).unwrap();
+        assert!(first.is_new);
+        let again = format(&options).unwrap();
+        assert_eq!(again, Formatted { is_new: false, ..first });
+    }
+
+    #[test]
+    fn a_directory_that_comes_later_gets_an_id_of_the_same_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = format_options(&dir.path().join("a"));
+        let first = format(&options).unwrap();
+        options.log_dirs.push(dir.path().join("b"));
+        let both = format(&options).unwrap();
+        assert_eq!((both.is_new, &both.cluster_id), (false, &first.cluster_id));
+        assert_eq!(both.directory_ids[0], first.directory_ids[0]);
+        assert_ne!(both.directory_ids[1], both.directory_ids[0]);
+        assert_eq!(fs::read_dir(dir.path().join("b")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn refuses_the_directory_of_another_node_or_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = format_options(&dir.path().join("a"));
+        format(&options).unwrap();
+        options.node_id = NodeId(2);
+        let error = format(&options).unwrap_err();
+        assert!(matches!(&error, FormatError::OtherNode { found: NodeId(1), .. }), "{error}");
+        let mut other = format_options(&dir.path().join("b"));
+        format(&other).unwrap();
+        other.log_dirs.insert(0, dir.path().join("a"));
+        assert!(matches!(format(&other).unwrap_err(), FormatError::OtherCluster { .. }));
+    }
+
+    #[test]
+    fn a_format_that_was_cut_short_is_done_again_but_a_log_is_never_formatted_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format_options(dir.path());
+        format(&options).unwrap();
+        fs::remove_file(dir.path().join(META_PROPERTIES)).unwrap();
+        assert!(format(&options).unwrap().is_new);
+        fs::remove_file(dir.path().join(META_PROPERTIES)).unwrap();
+        fs::write(dir.path().join(DIRECTORY).join("00000000000000000000.log"), b"").unwrap();
+        assert!(matches!(format(&options).unwrap_err(), FormatError::Leftovers { .. }));
+    }
+}

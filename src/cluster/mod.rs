@@ -24,6 +24,8 @@ pub mod replay;
 pub mod segments;
 pub mod single;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 
 pub use controller::{Controller, ControllerError, Decision};
