@@ -24,7 +24,9 @@ pub mod replay;
 pub mod segments;
 pub mod single;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 
-//pub use controller::{Controller, ControllerError, Decision};
-//pub use error::ApiError;
+pub use controller::{Controller, ControllerError, Decision};
+pub use error::ApiError;

@@ -75,9 +75,8 @@ impl QuorumStateFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let invalid = |why: String| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
-        };
+        let invalid =
+            |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()));
         let state: Common = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
         if !(0..=1).contains(&state.data_version) {
             return Err(invalid(format!("data_version {} is unknown", state.data_version)));

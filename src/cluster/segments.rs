@@ -98,12 +98,20 @@ impl Segments {
         let mut opened = None;
         for (i, base_offset) in bases.into_iter().enumerate() {
             if base_offset != expected {
-                return Err(damaged(dir, base_offset, format!("the log before it ends at offset {expected}")));
+                return Err(damaged(
+                    dir,
+                    base_offset,
+                    format!("the log before it ends at offset {expected}"),
+                ));
             }
             let mut active = Active::open(dir, base_offset)?;
             let scan = Scan::run(dir, base_offset, &mut active, &mut epochs, visit)?;
             if scan.valid_bytes < scan.file_bytes && i < last {
-                return Err(damaged(dir, base_offset, format!("byte {} begins no valid batch", scan.valid_bytes)));
+                return Err(damaged(
+                    dir,
+                    base_offset,
+                    format!("byte {} begins no valid batch", scan.valid_bytes),
+                ));
             }
             segments.push(Segment { base_offset, bytes: scan.valid_bytes });
             expected = scan.next_offset;
@@ -200,8 +208,7 @@ impl Segments {
 
     fn is_full_for(&self, batch: &Encoded) -> bool {
         let bytes = self.segments.last().expect("there is always a segment").bytes;
-        bytes > 0
-            && (bytes + batch.bytes.len() as u64 > self.options.bytes_max || self.too_old_for(batch))
+        bytes > 0 && (bytes + batch.bytes.len() as u64 > self.options.bytes_max || self.too_old_for(batch))
     }
 
     fn too_old_for(&self, batch: &Encoded) -> bool {
@@ -218,7 +225,13 @@ impl Segments {
         for batch in batches {
             assert_eq!(batch.base_offset, self.next_offset, "batches of the metadata log are contiguous");
             let at = segment.bytes;
-            self.active.note(segment.base_offset, batch.last_offset, batch.timestamp_ms, at, batch.bytes.len())?;
+            self.active.note(
+                segment.base_offset,
+                batch.last_offset,
+                batch.timestamp_ms,
+                at,
+                batch.bytes.len(),
+            )?;
             segment.bytes += batch.bytes.len() as u64;
             self.next_offset = batch.next_offset();
         }
@@ -444,7 +457,10 @@ fn damaged(dir: &Path, base_offset: Offset, what: String) -> io::Error {
     let path = log_path(dir, base_offset);
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("{}: the metadata log is damaged: {what}. Restore the directory from a backup", path.display()),
+        format!(
+            "{}: the metadata log is damaged: {what}. Restore the directory from a backup",
+            path.display()
+        ),
     )
 }
 
@@ -456,7 +472,8 @@ fn segment_bases(dir: &Path) -> io::Result<Vec<Offset>> {
     };
     for entry in entries {
         let name = entry?.file_name();
-        let base = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|name| name.parse().ok());
+        let base =
+            name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|name| name.parse().ok());
         bases.extend(base.map(Offset));
     }
     bases.sort();

@@ -143,11 +143,8 @@ impl SingleQuorum {
         let cut_bytes = segments.cut_bytes;
         let before = QuorumStateFile::read(&dir)?;
         let kraft_version = replay.kraft_version;
-        let last_epoch = [
-            before.map(|state| state.leader_epoch),
-            segments.epochs().latest(),
-            Some(replay.image.epoch),
-        ];
+        let last_epoch =
+            [before.map(|state| state.leader_epoch), segments.epochs().latest(), Some(replay.image.epoch)];
         let epoch = LeaderEpoch(last_epoch.into_iter().flatten().max().unwrap_or_default().0 + 1);
         let voters = voters(&options, &replay, &dir)?;
         if checkpoint::read_partition_metadata(&dir)?.is_none() {
@@ -158,8 +155,8 @@ impl SingleQuorum {
         let now_ms = clock::wall_ms();
         segments.begin_epoch(epoch)?;
         let mut control = vec![leader_change(options.node_id)];
-        let quorum_records = (kraft_version > 0)
-            .then(|| QuorumRecords { kraft_version, voters: voters_record(&voters) });
+        let quorum_records =
+            (kraft_version > 0).then(|| QuorumRecords { kraft_version, voters: voters_record(&voters) });
         let stored_voters = replay.voters.as_ref().map(|stored| &stored.voters);
         let known = replay.voters_in_log && stored_voters == quorum_records.as_ref().map(|q| &q.voters);
         if !known {

@@ -166,7 +166,10 @@ impl Snapshot {
     /// Reads a snapshot file.
     pub fn read(path: &Path) -> io::Result<Snapshot> {
         Snapshot::decode(&fs::read(path)?).map_err(|why| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: the snapshot is damaged: {why}", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: the snapshot is damaged: {why}", path.display()),
+            )
         })
     }
 

@@ -19,6 +19,9 @@ pub const METADATA_VERSION_MIN: i16 = 7;
 /// The newest metadata version: 4.1-IV1.
 pub const METADATA_VERSION_MAX: i16 = 27;
 
+/// Eligible leader replicas need records of this metadata version, 4.0-IV1.
+pub const ELR_METADATA_VERSION_MIN: i16 = 23;
+
 /// A feature that this build has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Supported {
@@ -128,7 +131,7 @@ impl Levels {
     }
 
     pub fn elr_enabled(&self) -> bool {
-        self.metadata_version() >= 23 && self.get(ELR_VERSION) > 0
+        self.metadata_version() >= ELR_METADATA_VERSION_MIN && self.get(ELR_VERSION) > 0
     }
 
     /// Metadata transactions (KIP-868) exist.

@@ -11,58 +11,14 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 use uuid::Uuid;
 
-use super::features::Levels;
+pub use crate::config::ResourceType;
+
+use super::features::{KRAFT_VERSION, Levels};
 use super::{Broker, Controller, Partition, Topic};
 use crate::protocol::stored::metadata::{
     AccessControlEntryRecord, DelegationTokenRecord, QuotaEntity, Record, UserScramCredentialRecord,
 };
 use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, ProducerId, TopicId};
-
-/// What a configuration belongs to, by Kafka's numbers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum ResourceType {
-    Topic,
-    /// A broker by its id as text; the empty name is the default of all brokers.
-    Broker,
-    BrokerLogger,
-    ClientMetrics,
-    Group,
-}
-
-impl ResourceType {
-    pub const ALL: [ResourceType; 5] = [
-        ResourceType::Topic,
-        ResourceType::Broker,
-        ResourceType::BrokerLogger,
-        ResourceType::ClientMetrics,
-        ResourceType::Group,
-    ];
-
-    pub fn id(self) -> i8 {
-        match self {
-            ResourceType::Topic => 2,
-            ResourceType::Broker => 4,
-            ResourceType::BrokerLogger => 8,
-            ResourceType::ClientMetrics => 16,
-            ResourceType::Group => 32,
-        }
-    }
-
-    pub fn from_id(id: i8) -> Option<ResourceType> {
-        ResourceType::ALL.into_iter().find(|kind| kind.id() == id)
-    }
-
-    /// Kafka's name in messages, e.g. `BROKER_LOGGER`.
-    pub fn name(self) -> &'static str {
-        match self {
-            ResourceType::Topic => "TOPIC",
-            ResourceType::Broker => "BROKER",
-            ResourceType::BrokerLogger => "BROKER_LOGGER",
-            ResourceType::ClientMetrics => "CLIENT_METRICS",
-            ResourceType::Group => "GROUP",
-        }
-    }
-}
 
 /// Why a record cannot follow the records before it. The log or snapshot it came from is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +39,7 @@ pub enum ApplyError {
 pub type Settings = Arc<BTreeMap<String, String>>;
 
 /// The cluster's metadata up to `offset`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     /// The offset of the last record that this image contains; -1 before the first.
     pub offset: Offset,
@@ -91,6 +47,10 @@ pub struct Image {
     pub epoch: LeaderEpoch,
     /// The append time of that record's batch, in milliseconds.
     pub timestamp_ms: i64,
+    /// The cluster's id, from `meta.properties`; no record holds it.
+    pub cluster_id: Arc<str>,
+    /// The finalized version of the quorum's protocol, which control records hold.
+    pub kraft_version: i16,
     pub features: Levels,
     pub(super) topics: HashMap<TopicId, Arc<Topic>>,
     pub(super) names: OrdMap<Arc<str>, TopicId>,
@@ -108,7 +68,30 @@ pub struct Image {
 impl Image {
     /// An image of nothing.
     pub fn empty() -> Image {
-        Image { offset: Offset::NONE, ..Image::default() }
+        Image {
+            offset: Offset::NONE,
+            epoch: LeaderEpoch(0),
+            timestamp_ms: 0,
+            cluster_id: Arc::from(""),
+            kraft_version: 0,
+            features: Levels::default(),
+            topics: HashMap::new(),
+            names: OrdMap::new(),
+            brokers: OrdMap::new(),
+            controllers: OrdMap::new(),
+            configs: OrdMap::new(),
+            next_producer_id: None,
+            quotas: OrdMap::new(),
+            scram: OrdMap::new(),
+            acls: OrdMap::new(),
+            tokens: OrdMap::new(),
+        }
+    }
+
+    /// Every finalized feature with its level as ApiVersions tells them, kraft.version among them.
+    pub fn finalized_features(&self) -> Vec<(&str, i16)> {
+        let kraft = (self.kraft_version > 0).then_some((KRAFT_VERSION, self.kraft_version));
+        self.features.iter().chain(kraft).collect()
     }
 
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
@@ -235,7 +218,8 @@ impl Image {
                 self.configs.remove(&(ResourceType::Topic, Arc::clone(&topic.name)));
             }
             Record::Config(config) => {
-                let kind = ResourceType::from_id(config.resource_type).ok_or(ApplyError::Malformed(name))?;
+                let kind =
+                    ResourceType::from_wire(config.resource_type).ok_or(ApplyError::Malformed(name))?;
                 self.set_config(kind, &config.resource_name, &config.name, config.value.as_deref());
             }
             Record::RegisterBroker(record) => {

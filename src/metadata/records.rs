@@ -39,7 +39,7 @@ impl Image {
         for (kind, name, settings) in self.configured() {
             out.extend(settings.iter().map(|(key, value)| {
                 Record::from(ConfigRecord {
-                    resource_type: kind.id(),
+                    resource_type: kind as i8,
                     resource_name: name.to_owned(),
                     name: key.clone(),
                     value: Some(value.clone()),
