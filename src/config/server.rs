@@ -1,0 +1,771 @@
+//! The broker's configuration as values that act, from server.properties, the environment and `-o`.
+//!
+//! Kafka's rules hold, with four differences, each named where it is made: `queued.max.request.bytes` is
+//! finite by default, `node.id` defaults to 1 and `process.roles` to `broker,controller`, a controller
+//! listener and a quorum are not asked for, and with no file at all the node is one that works by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::error::ConfigError;
+use super::keys;
+use super::listeners::{self, AdvertisedListener, Listener, SecurityProtocol};
+use super::properties::Properties;
+use super::topic::{self, TopicConfig};
+use super::value::{self, Value};
+
+/// `queued.max.request.bytes` when nobody sets it. Kafka's default is no bound at all.
+pub const QUEUED_MAX_REQUEST_BYTES: u64 = 512 << 20;
+
+/// What Scala puts before the sentence of a failed check; clients of AlterConfigs see it.
+const REQUIREMENT_FAILED: &str = "requirement failed: ";
+
+/// Every broker key that acts, typed. Times are milliseconds unless the name says otherwise, sizes bytes.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    pub node_id: i32,
+    /// Where clients are listened for. Controller listeners are not among these.
+    pub listeners: Vec<Listener>,
+    /// What clients are told, one for each of `listeners` at most.
+    pub advertised_listeners: Vec<AdvertisedListener>,
+    /// `listeners` named by `controller.listener.names`: accepted, bound to nothing yet.
+    pub controller_listeners: Vec<Listener>,
+    pub controller_listener_names: Vec<String>,
+    pub inter_broker_listener_name: String,
+    pub rack: Option<String>,
+    pub log_dirs: Vec<PathBuf>,
+    pub metadata_log_dir: PathBuf,
+
+    pub socket_request_max_bytes: u32,
+    /// Memory for requests over all cores; `u64::MAX` when switched off by -1.
+    pub queued_max_request_bytes: u64,
+    pub queued_max_requests: u32,
+    /// Negative: never.
+    pub connections_max_idle_ms: i64,
+    pub max_connections: u32,
+    pub max_connections_per_ip: u32,
+    /// By IP address or host name.
+    pub max_connections_per_ip_overrides: BTreeMap<String, u32>,
+    pub max_connection_creation_rate: u32,
+    /// -1: as the system sizes it.
+    pub socket_send_buffer_bytes: i32,
+    /// -1: as the system sizes it.
+    pub socket_receive_buffer_bytes: i32,
+    pub socket_listen_backlog_size: u32,
+    pub request_timeout_ms: i32,
+
+    pub num_partitions: i32,
+    pub default_replication_factor: i32,
+    pub auto_create_topics_enable: bool,
+    pub delete_topic_enable: bool,
+    pub fetch_max_bytes: u32,
+    pub max_incremental_fetch_session_cache_slots: u32,
+    pub max_request_partition_size_limit: u32,
+    pub replica_lag_time_max_ms: i64,
+    pub replica_high_watermark_checkpoint_interval_ms: i64,
+    pub auto_leader_rebalance_enable: bool,
+    pub leader_imbalance_check_interval_seconds: i64,
+
+    /// What a topic without keys of its own has.
+    pub topic_defaults: TopicConfig,
+    pub log_retention_check_interval_ms: i64,
+    pub log_flush_scheduler_interval_ms: i64,
+    pub log_flush_offset_checkpoint_interval_ms: i64,
+    pub log_flush_start_offset_checkpoint_interval_ms: i64,
+    pub log_initial_task_delay_ms: i64,
+    pub log_dir_failure_timeout_ms: i64,
+    pub num_recovery_threads_per_data_dir: u32,
+    pub log_cleaner_enable: bool,
+    pub log_cleaner_threads: u32,
+    pub log_cleaner_backoff_ms: i64,
+    pub log_cleaner_dedupe_buffer_size: u64,
+    pub log_cleaner_io_buffer_size: u32,
+    pub log_cleaner_io_buffer_load_factor: f64,
+    pub log_cleaner_io_max_bytes_per_second: f64,
+    pub producer_id_expiration_ms: i64,
+    pub producer_id_expiration_check_interval_ms: i64,
+
+    pub metadata_log_segment_bytes: u32,
+    pub metadata_log_segment_ms: i64,
+    pub metadata_log_max_record_bytes_between_snapshots: u64,
+    pub metadata_log_max_snapshot_interval_ms: i64,
+    /// How often an idle controller writes a NoOpRecord; 0: never.
+    pub metadata_max_idle_interval_ms: i64,
+    pub metadata_max_retention_bytes: i64,
+    pub metadata_max_retention_ms: i64,
+    pub broker_heartbeat_interval_ms: i64,
+    pub broker_session_timeout_ms: i64,
+
+    pub offsets_topic_num_partitions: i32,
+    pub offsets_topic_replication_factor: i16,
+    pub offsets_topic_segment_bytes: u32,
+    pub offsets_topic_compression_codec: i32,
+    pub offsets_retention_minutes: i64,
+    pub offsets_retention_check_interval_ms: i64,
+    pub offset_metadata_max_bytes: u32,
+    pub offsets_commit_timeout_ms: i64,
+    pub offsets_load_buffer_size: u32,
+    pub group_min_session_timeout_ms: i32,
+    pub group_max_session_timeout_ms: i32,
+    pub group_initial_rebalance_delay_ms: i32,
+    pub group_max_size: u32,
+
+    pub transaction_state_log_num_partitions: i32,
+    pub transaction_state_log_replication_factor: i16,
+    pub transaction_state_log_min_isr: i32,
+    pub transaction_state_log_segment_bytes: u32,
+    pub transaction_max_timeout_ms: i32,
+    pub transactional_id_expiration_ms: i64,
+    pub transaction_abort_timed_out_cleanup_interval_ms: i64,
+    pub transaction_remove_expired_cleanup_interval_ms: i64,
+    pub transaction_partition_verification_enable: bool,
+
+    pub unstable_api_versions_enable: bool,
+    pub unstable_feature_versions_enable: bool,
+
+    /// The cores to run on; empty: every core the process may use.
+    pub cores: Vec<usize>,
+    pub receive_timeout_ms: u64,
+    pub max_inflight_requests_per_connection: u32,
+    pub pipe_bytes: u32,
+    pub pipes_per_core: u32,
+
+    /// Every key that was set, as text: what DescribeConfigs shows, unknown keys included.
+    pub all: BTreeMap<String, String>,
+}
+
+impl ServerConfig {
+    /// The configuration that `properties` come to, and what its reader should be told: deprecated and
+    /// unknown keys, and hints.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG with one sentence that says what to mend.
+    pub fn load(properties: &Properties) -> Result<(ServerConfig, Vec<String>), ConfigError> {
+        let mut all = properties.values.clone();
+        imply(&mut all, properties.from_file);
+        let unknown_own = all.keys().find(|key| key.starts_with("thalweg.") && !keys::THALWEG.contains(key));
+        if let Some(key) = unknown_own {
+            let known: Vec<&str> = keys::THALWEG.iter().map(|key| key.name).collect();
+            return Err(ConfigError::config(format!(
+                "Unknown key {key}; the keys that begin with thalweg. are: {}",
+                known.join(", ")
+            )));
+        }
+        let notices = notices(&all, properties.from_file);
+        let server = ServerConfig::from_map(all).map_err(|error| {
+            let sentence = error.message.strip_prefix(REQUIREMENT_FAILED).unwrap_or(&error.message);
+            ConfigError::config(sentence)
+        })?;
+        Ok((server, notices))
+    }
+
+    /// The configuration of a flat map of keys, whatever layers it was merged from.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG with Kafka's sentence where Kafka has one.
+    pub fn from_map(mut all: BTreeMap<String, String>) -> Result<ServerConfig, ConfigError> {
+        equate_ids(&mut all);
+        let typed = Typed::parse(&all)?;
+        check_roles(&typed)?;
+        check_numbers(&typed)?;
+        check_groups(&typed)?;
+        let addresses = Addresses::resolve(&typed, &all)?;
+        let topic_defaults = TopicConfig::from_values(&topic::broker_defaults_of(&all))?;
+        require(topic_defaults.segment_ms >= 1, "log.roll.ms must be greater than or equal to 1")?;
+        let log_dirs = log_dirs(&typed)?;
+        let t = &typed;
+        Ok(ServerConfig {
+            node_id: t.int("node.id"),
+            listeners: addresses.listeners,
+            advertised_listeners: addresses.advertised,
+            controller_listeners: addresses.controllers,
+            controller_listener_names: addresses.controller_names,
+            inter_broker_listener_name: addresses.inter_broker,
+            rack: t.text("broker.rack").map(str::to_owned),
+            metadata_log_dir: t.text("metadata.log.dir").map_or_else(|| log_dirs[0].clone(), PathBuf::from),
+            log_dirs,
+
+            socket_request_max_bytes: t.size("socket.request.max.bytes"),
+            queued_max_request_bytes: queued_max_request_bytes(t, &all),
+            queued_max_requests: t.size("queued.max.requests"),
+            connections_max_idle_ms: t.long("connections.max.idle.ms"),
+            max_connections: t.size("max.connections"),
+            max_connections_per_ip: t.size("max.connections.per.ip"),
+            max_connections_per_ip_overrides: per_ip_overrides(t)?,
+            max_connection_creation_rate: t.size("max.connection.creation.rate"),
+            socket_send_buffer_bytes: t.int("socket.send.buffer.bytes"),
+            socket_receive_buffer_bytes: t.int("socket.receive.buffer.bytes"),
+            socket_listen_backlog_size: t.size("socket.listen.backlog.size"),
+            request_timeout_ms: t.int("request.timeout.ms"),
+
+            num_partitions: t.int("num.partitions"),
+            default_replication_factor: t.int("default.replication.factor"),
+            auto_create_topics_enable: t.boolean("auto.create.topics.enable"),
+            delete_topic_enable: t.boolean("delete.topic.enable"),
+            fetch_max_bytes: t.size("fetch.max.bytes"),
+            max_incremental_fetch_session_cache_slots: t.size("max.incremental.fetch.session.cache.slots"),
+            max_request_partition_size_limit: t.size("max.request.partition.size.limit"),
+            replica_lag_time_max_ms: t.long("replica.lag.time.max.ms"),
+            replica_high_watermark_checkpoint_interval_ms: t
+                .long("replica.high.watermark.checkpoint.interval.ms"),
+            auto_leader_rebalance_enable: t.boolean("auto.leader.rebalance.enable"),
+            leader_imbalance_check_interval_seconds: t.long("leader.imbalance.check.interval.seconds"),
+
+            topic_defaults,
+            log_retention_check_interval_ms: t.long("log.retention.check.interval.ms"),
+            log_flush_scheduler_interval_ms: t.long("log.flush.scheduler.interval.ms"),
+            log_flush_offset_checkpoint_interval_ms: t.long("log.flush.offset.checkpoint.interval.ms"),
+            log_flush_start_offset_checkpoint_interval_ms: t
+                .long("log.flush.start.offset.checkpoint.interval.ms"),
+            log_initial_task_delay_ms: t.long("log.initial.task.delay.ms"),
+            log_dir_failure_timeout_ms: t.long("log.dir.failure.timeout.ms"),
+            num_recovery_threads_per_data_dir: t.size("num.recovery.threads.per.data.dir"),
+            log_cleaner_enable: t.boolean("log.cleaner.enable"),
+            log_cleaner_threads: t.size("log.cleaner.threads"),
+            log_cleaner_backoff_ms: t.long("log.cleaner.backoff.ms"),
+            log_cleaner_dedupe_buffer_size: u64::try_from(t.long("log.cleaner.dedupe.buffer.size"))
+                .unwrap_or(0),
+            log_cleaner_io_buffer_size: t.size("log.cleaner.io.buffer.size"),
+            log_cleaner_io_buffer_load_factor: t.double("log.cleaner.io.buffer.load.factor"),
+            log_cleaner_io_max_bytes_per_second: t.double("log.cleaner.io.max.bytes.per.second"),
+            producer_id_expiration_ms: t.long("producer.id.expiration.ms"),
+            producer_id_expiration_check_interval_ms: t.long("producer.id.expiration.check.interval.ms"),
+
+            metadata_log_segment_bytes: t.optional("internal.metadata.log.segment.bytes").map_or_else(
+                || t.size("metadata.log.segment.bytes"),
+                |bytes| u32::try_from(bytes).unwrap_or(1),
+            ),
+            metadata_log_segment_ms: t.long("metadata.log.segment.ms"),
+            metadata_log_max_record_bytes_between_snapshots: u64::try_from(
+                t.long("metadata.log.max.record.bytes.between.snapshots"),
+            )
+            .unwrap_or(1),
+            metadata_log_max_snapshot_interval_ms: t.long("metadata.log.max.snapshot.interval.ms"),
+            metadata_max_idle_interval_ms: t.long("metadata.max.idle.interval.ms"),
+            metadata_max_retention_bytes: t.long("metadata.max.retention.bytes"),
+            metadata_max_retention_ms: t.long("metadata.max.retention.ms"),
+            broker_heartbeat_interval_ms: t.long("broker.heartbeat.interval.ms"),
+            broker_session_timeout_ms: t.long("broker.session.timeout.ms"),
+
+            offsets_topic_num_partitions: t.int("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: t.short("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: t.size("offsets.topic.segment.bytes"),
+            offsets_topic_compression_codec: t.int("offsets.topic.compression.codec"),
+            offsets_retention_minutes: t.long("offsets.retention.minutes"),
+            offsets_retention_check_interval_ms: t.long("offsets.retention.check.interval.ms"),
+            offset_metadata_max_bytes: t.size("offset.metadata.max.bytes"),
+            offsets_commit_timeout_ms: t.long("offsets.commit.timeout.ms"),
+            offsets_load_buffer_size: t.size("offsets.load.buffer.size"),
+            group_min_session_timeout_ms: t.int("group.min.session.timeout.ms"),
+            group_max_session_timeout_ms: t.int("group.max.session.timeout.ms"),
+            group_initial_rebalance_delay_ms: t.int("group.initial.rebalance.delay.ms"),
+            group_max_size: t.size("group.max.size"),
+
+            transaction_state_log_num_partitions: t.int("transaction.state.log.num.partitions"),
+            transaction_state_log_replication_factor: t.short("transaction.state.log.replication.factor"),
+            transaction_state_log_min_isr: t.int("transaction.state.log.min.isr"),
+            transaction_state_log_segment_bytes: t.size("transaction.state.log.segment.bytes"),
+            transaction_max_timeout_ms: t.int("transaction.max.timeout.ms"),
+            transactional_id_expiration_ms: t.long("transactional.id.expiration.ms"),
+            transaction_abort_timed_out_cleanup_interval_ms: t
+                .long("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+            transaction_remove_expired_cleanup_interval_ms: t
+                .long("transaction.remove.expired.transaction.cleanup.interval.ms"),
+            transaction_partition_verification_enable: t.boolean("transaction.partition.verification.enable"),
+
+            unstable_api_versions_enable: t.boolean("unstable.api.versions.enable"),
+            unstable_feature_versions_enable: t.boolean("unstable.feature.versions.enable"),
+
+            cores: parse_cores(t.text("thalweg.cores").unwrap_or_default())?,
+            receive_timeout_ms: u64::try_from(t.long("thalweg.receive.timeout.ms")).unwrap_or(u64::MAX),
+            max_inflight_requests_per_connection: t.size("thalweg.max.inflight.requests.per.connection"),
+            pipe_bytes: t.size("thalweg.pipe.bytes"),
+            pipes_per_core: t.size("thalweg.pipes.per.core"),
+            all,
+        })
+    }
+
+    /// A key's value as text: what was set, else its default. `None` for null and for unknown keys.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let set = self.all.get(name).map(String::as_str);
+        set.or_else(|| keys::BROKER.get(name).or_else(|| keys::THALWEG.get(name))?.default_text())
+    }
+
+    /// An integer key's value.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        value::java_trim(self.text(name)?).parse().ok()
+    }
+}
+
+/// What a node that works by itself needs, for the keys that nobody set. With a file the replication
+/// factors keep Kafka's defaults.
+fn imply(all: &mut BTreeMap<String, String>, from_file: bool) {
+    let mut put = |key: &str, value: &str| {
+        all.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    };
+    put("process.roles", "broker,controller");
+    if !from_file {
+        put("listeners", "PLAINTEXT://:9092");
+        for topic in ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"] {
+            put(&format!("{topic}.replication.factor"), "1");
+        }
+        put("transaction.state.log.min.isr", "1");
+        put("share.coordinator.state.topic.min.isr", "1");
+    }
+    if !from_file && !all.contains_key("log.dir") {
+        all.entry("log.dirs".to_owned()).or_insert_with(|| "./data".to_owned());
+    }
+    if !all.contains_key("broker.id") {
+        all.entry("node.id".to_owned()).or_insert_with(|| "1".to_owned());
+    }
+}
+
+/// `broker.id` and `node.id` are two names of one thing.
+fn equate_ids(all: &mut BTreeMap<String, String>) {
+    match (all.get("broker.id").cloned(), all.get("node.id").cloned()) {
+        (Some(id), None) => all.insert("node.id".to_owned(), id),
+        (None, Some(id)) => all.insert("broker.id".to_owned(), id),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+}
+
+/// Keys that Kafka 4 no longer knows and that old files still have.
+const REMOVED: &[&str] = &[
+    "advertised.host.name",
+    "advertised.port",
+    "control.plane.listener.name",
+    "controlled.shutdown.max.retries",
+    "controlled.shutdown.retry.backoff.ms",
+    "group.coordinator.new.enable",
+    "host.name",
+    "inter.broker.protocol.version",
+    "log.message.downconversion.enable",
+    "log.message.format.version",
+    "log.message.timestamp.difference.max.ms",
+    "offsets.commit.required.acks",
+    "port",
+    "reserved.broker.max.id",
+    "zookeeper.connect",
+    "zookeeper.connection.timeout.ms",
+    "zookeeper.session.timeout.ms",
+];
+
+/// Keys that Kafka 4.1 still takes and will drop, with what to do.
+const DEPRECATED: &[(&str, &str)] =
+    &[("log.cleaner.enable", "compaction cannot be switched off in Kafka 5, so delete the key")];
+
+fn notices(all: &BTreeMap<String, String>, from_file: bool) -> Vec<String> {
+    let mut notices = Vec::new();
+    for key in all.keys() {
+        if let Some((_, instead)) = DEPRECATED.iter().find(|(name, _)| name == key) {
+            notices.push(format!("{key} is deprecated: {instead}"));
+        } else if REMOVED.contains(&key.as_str()) {
+            notices.push(format!("{key} was removed from Kafka and has no effect: delete it"));
+        } else if !keys::BROKER.contains(key)
+            && !keys::THALWEG.contains(key)
+            && !key.starts_with("listener.name.")
+        {
+            notices.push(match nearest(key) {
+                Some(near) => format!("{key} is no key of Kafka 4.1 and has no effect; did you mean {near}?"),
+                None => format!("{key} is no key of Kafka 4.1 and has no effect"),
+            });
+        }
+    }
+    if from_file {
+        let factor = "offsets.topic.replication.factor";
+        if !all.contains_key(factor) {
+            notices.push(format!(
+                "{factor} is 3, Kafka's default: one node holds one replica, so consumer groups need {factor}=1"
+            ));
+        }
+    }
+    notices
+}
+
+/// The known key that is one or two typing errors away.
+fn nearest(key: &str) -> Option<&'static str> {
+    let near = keys::BROKER.iter().map(|known| (distance(key, known.name), known.name));
+    near.min().filter(|(errors, _)| *errors <= 2).map(|(_, name)| name)
+}
+
+/// Levenshtein's distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let cost = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Kafka's `require`: the sentence of a check that failed.
+fn require(holds: bool, sentence: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::config(format!("{REQUIREMENT_FAILED}{sentence}"))) }
+}
+
+/// Every known key's value, set or default.
+struct Typed(BTreeMap<&'static str, Value>);
+
+impl Typed {
+    fn parse(all: &BTreeMap<String, String>) -> Result<Typed, ConfigError> {
+        let mut typed = BTreeMap::new();
+        for key in keys::BROKER.iter().chain(keys::THALWEG.iter()) {
+            if let Some(text) = all.get(key.name).map(String::as_str).or(key.default_text()) {
+                typed.insert(key.name, value::parse(key, text)?);
+            } else if key.default == keys::Default::Required {
+                return Err(ConfigError::config(format!(
+                    "Missing required configuration \"{}\" which has no default value.",
+                    key.name
+                )));
+            }
+        }
+        Ok(Typed(typed))
+    }
+
+    fn optional(&self, name: &str) -> Option<i64> {
+        match self.0.get(name) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        self.optional(name).unwrap_or_else(|| panic!("{name} is an integer with a default"))
+    }
+
+    fn int(&self, name: &str) -> i32 {
+        i32::try_from(self.long(name)).unwrap_or_else(|_| panic!("{name} fits its type"))
+    }
+
+    fn short(&self, name: &str) -> i16 {
+        i16::try_from(self.long(name)).unwrap_or_else(|_| panic!("{name} fits its type"))
+    }
+
+    /// A number that is not negative; Kafka allows less in few keys, where it means 0.
+    fn size(&self, name: &str) -> u32 {
+        u32::try_from(self.long(name)).unwrap_or(0)
+    }
+
+    fn double(&self, name: &str) -> f64 {
+        match self.0.get(name) {
+            Some(Value::Double(number)) => *number,
+            _ => panic!("{name} is a double with a default"),
+        }
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&Value::Boolean(true))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn list(&self, name: &str) -> &[String] {
+        match self.0.get(name) {
+            Some(Value::List(elements)) => elements,
+            _ => &[],
+        }
+    }
+}
+
+/// The node's part in the cluster: it is alone, so it is broker and controller, and its own voter.
+fn check_roles(typed: &Typed) -> Result<(), ConfigError> {
+    let node_id = typed.int("node.id");
+    if node_id != typed.int("broker.id") {
+        return Err(ConfigError::config("You must set `node.id` to the same value as `broker.id`."));
+    }
+    let roles = typed.list("process.roles");
+    let distinct: BTreeSet<&String> = roles.iter().collect();
+    if distinct.len() != roles.len() {
+        return Err(ConfigError::config(format!(
+            "Duplicate role names found in `process.roles`: {}",
+            roles.join(",")
+        )));
+    }
+    if distinct.len() != 2 {
+        return Err(ConfigError::config(format!(
+            "process.roles={} needs a second node for the other role, and clusters of several nodes do not \
+             work yet: set process.roles=broker,controller",
+            roles.join(",")
+        )));
+    }
+    let voters = typed.list("controller.quorum.voters");
+    let ids = voters.iter().map(|entry| value::voter(entry).map(|(id, _)| id));
+    let ids = ids.collect::<Result<BTreeSet<i32>, _>>()?;
+    if !ids.is_empty() && !ids.contains(&node_id) {
+        return Err(ConfigError::config(format!(
+            "If process.roles contains the 'controller' role, the node id {node_id} must be included in the \
+             set of voters controller.quorum.voters={}",
+            voters.join(",")
+        )));
+    }
+    if ids.len() > 1 {
+        return Err(ConfigError::config(format!(
+            "controller.quorum.voters={} names other nodes, and clusters of several nodes do not work yet: \
+             leave only {node_id}",
+            voters.join(",")
+        )));
+    }
+    Ok(())
+}
+
+/// What must hold between numbers: Kafka's `KafkaConfig.validateValues`.
+fn check_numbers(typed: &Typed) -> Result<(), ConfigError> {
+    let t = typed;
+    let roll_ms = t.optional("log.roll.ms").unwrap_or(t.long("log.roll.hours") * 3_600_000);
+    require(roll_ms >= 1, "log.roll.ms must be greater than or equal to 1")?;
+    let jitter_ms = t.optional("log.roll.jitter.ms").unwrap_or(0);
+    require(jitter_ms >= 0, "log.roll.jitter.ms must be greater than or equal to 0")?;
+    let retention = ["log.retention.ms", "log.retention.minutes", "log.retention.hours"];
+    let retention = retention.iter().find_map(|name| t.optional(name)).unwrap_or(-1);
+    require(retention != 0, "log.retention.ms must be unlimited (-1) or, greater than or equal to 1")?;
+    let cleaners = t.long("log.cleaner.threads");
+    require(
+        cleaners > 0 && t.long("log.cleaner.dedupe.buffer.size") / cleaners > 1024 * 1024,
+        "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+    )?;
+    let fetch_wait_ms = t.long("replica.fetch.wait.max.ms");
+    require(
+        fetch_wait_ms <= t.long("replica.socket.timeout.ms"),
+        "replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to prevent unnecessary \
+         socket timeouts",
+    )?;
+    require(
+        fetch_wait_ms <= t.long("replica.lag.time.max.ms"),
+        "replica.fetch.wait.max.ms should always be less than or equal to replica.lag.time.max.ms to prevent \
+         frequent changes in ISR",
+    )?;
+    let queued = t.long("queued.max.request.bytes");
+    require(
+        queued <= 0
+            || queued >= t.long("socket.request.max.bytes")
+            || queued == i64::try_from(QUEUED_MAX_REQUEST_BYTES).unwrap_or(i64::MAX),
+        "queued.max.request.bytes must be larger or equal to socket.request.max.bytes",
+    )?;
+    let idle_ms = t.long("connections.max.idle.ms");
+    let delay_ms = t.long("connection.failed.authentication.delay.ms");
+    require(
+        idle_ms < 0 || delay_ms < idle_ms,
+        &format!(
+            "connection.failed.authentication.delay.ms={delay_ms} should always be less than \
+             connections.max.idle.ms={idle_ms} to prevent failed authentication responses from timing out"
+        ),
+    )
+}
+
+/// What must hold between the keys of the group coordinator, a family of names each.
+fn check_groups(typed: &Typed) -> Result<(), ConfigError> {
+    if !typed.list("group.coordinator.rebalance.protocols").iter().any(|name| name == "classic") {
+        return Err(ConfigError::config("Disabling the 'CLASSIC' protocol is not supported."));
+    }
+    let plain = |holds: bool, sentence: String| {
+        if holds { Ok(()) } else { Err(ConfigError::config(sentence)) }
+    };
+    let at_least = |a: &str, b: &str| {
+        plain(typed.long(a) >= typed.long(b), format!("{a} must be greater than or equal to {b}"))
+    };
+    let at_most = |a: &str, b: &str| {
+        plain(typed.long(a) <= typed.long(b), format!("{a} must be less than or equal to {b}"))
+    };
+    for family in ["consumer", "share", "streams"] {
+        let key = |name: &str| format!("group.{family}.{name}");
+        for what in ["heartbeat.interval.ms", "session.timeout.ms"] {
+            let (least, most) = (key(&format!("min.{what}")), key(&format!("max.{what}")));
+            at_least(&most, &least)?;
+            at_least(&key(what), &least)?;
+            at_most(&key(what), &most)?;
+        }
+        let (beat, session) = (key("heartbeat.interval.ms"), key("session.timeout.ms"));
+        plain(typed.long(&beat) < typed.long(&session), format!("{beat} must be less than {session}"))?;
+    }
+    let assignors = typed.list("group.share.assignors").len();
+    plain(
+        assignors == 1,
+        format!("group.share.assignors must contain exactly one assignor, but found {assignors}"),
+    )?;
+    at_most("group.streams.num.standby.replicas", "group.streams.max.standby.replicas")?;
+    at_least("group.share.record.lock.duration.ms", "group.share.min.record.lock.duration.ms")?;
+    at_least("group.share.max.record.lock.duration.ms", "group.share.record.lock.duration.ms")?;
+    at_least("group.share.max.share.sessions", "group.share.max.size")
+}
+
+/// The listeners, sorted into ours and the controller's.
+struct Addresses {
+    listeners: Vec<Listener>,
+    advertised: Vec<AdvertisedListener>,
+    controllers: Vec<Listener>,
+    controller_names: Vec<String>,
+    inter_broker: String,
+}
+
+impl Addresses {
+    fn resolve(typed: &Typed, all: &BTreeMap<String, String>) -> Result<Addresses, ConfigError> {
+        const MAP: &str = "listener.security.protocol.map";
+        let controller_names = listeners::names(typed.text("controller.listener.names").unwrap_or_default());
+        let text = typed.text("listeners").unwrap_or_default();
+        let map = typed.text(MAP).unwrap_or_default();
+        let protocols = listeners::protocol_map(map, all.contains_key(MAP), &controller_names, text)?;
+        let bound = listeners::parse(text, &protocols, true)?;
+        let names: BTreeSet<String> = bound.iter().map(|listener| listener.name.clone()).collect();
+        let is_controller = |listener: &Listener| controller_names.contains(&listener.name);
+        if !controller_names.iter().all(|name| names.contains(name)) {
+            return Err(ConfigError::config(format!(
+                "{REQUIREMENT_FAILED}controller.listener.names must only contain values appearing in the \
+                 'listeners' configuration when running the KRaft controller role"
+            )));
+        }
+        let advertised = match typed.text("advertised.listeners") {
+            Some(text) => listeners::parse(text, &protocols, false)?,
+            None => bound.clone(),
+        };
+        let nonroutable = advertised.iter().any(|listener| listener.host == "0.0.0.0");
+        let advertised: Vec<Listener> = advertised.into_iter().filter(|a| !is_controller(a)).collect();
+        let inter_broker = inter_broker(typed, all, &protocols)?;
+        check_advertised(&advertised, &inter_broker, &names)?;
+        let explicit = typed.text("advertised.listeners").is_some();
+        require(
+            !advertised.iter().any(|listener| listener.host == "0.0.0.0") && !(explicit && nonroutable),
+            "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
+        )?;
+        let (controllers, listeners): (Vec<_>, Vec<_>) = bound.into_iter().partition(is_controller);
+        if let Some(secured) = listeners.iter().find(|l| l.protocol != SecurityProtocol::Plaintext) {
+            return Err(ConfigError::config(format!(
+                "Listener {} is {}, and only PLAINTEXT works yet: set listener.security.protocol.map={}:PLAINTEXT \
+                 or leave the listener out",
+                secured.name,
+                secured.protocol.name(),
+                secured.name
+            )));
+        }
+        Ok(Addresses { listeners, advertised, controllers, controller_names, inter_broker })
+    }
+}
+
+fn inter_broker(
+    typed: &Typed,
+    all: &BTreeMap<String, String>,
+    protocols: &listeners::ProtocolMap,
+) -> Result<String, ConfigError> {
+    let Some(name) = typed.text("inter.broker.listener.name") else {
+        return Ok(typed.text("security.inter.broker.protocol").unwrap_or("PLAINTEXT").to_owned());
+    };
+    if all.contains_key("security.inter.broker.protocol") {
+        return Err(ConfigError::config(
+            "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.",
+        ));
+    }
+    let name = name.to_uppercase();
+    if !protocols.contains_key(&name) {
+        return Err(ConfigError::config(format!(
+            "Listener with name {name} defined in inter.broker.listener.name not found in \
+             listener.security.protocol.map."
+        )));
+    }
+    Ok(name)
+}
+
+fn check_advertised(
+    advertised: &[AdvertisedListener],
+    inter_broker: &str,
+    bound: &BTreeSet<String>,
+) -> Result<(), ConfigError> {
+    let names: Vec<&str> = advertised.iter().map(|listener| listener.name.as_str()).collect();
+    require(
+        !names.is_empty(),
+        "There must be at least one broker advertised listener. Perhaps all listeners appear in \
+         controller.listener.names?",
+    )?;
+    require(
+        names.contains(&inter_broker),
+        &format!(
+            "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid \
+             options based on currently configured listeners are {}",
+            names.join(",")
+        ),
+    )?;
+    let known: Vec<&str> = bound.iter().map(String::as_str).collect();
+    require(
+        names.iter().all(|name| known.contains(name)),
+        &format!(
+            "advertised.listeners listener names must be equal to or a subset of the ones defined in \
+             listeners. Found {}. The valid options based on the current configuration are {}",
+            names.join(","),
+            known.join(",")
+        ),
+    )
+}
+
+fn log_dirs(typed: &Typed) -> Result<Vec<PathBuf>, ConfigError> {
+    let text = typed.text("log.dirs").or_else(|| typed.text("log.dir")).unwrap_or_default();
+    let dirs: Vec<PathBuf> = listeners::names(text).into_iter().map(PathBuf::from).collect();
+    require(!dirs.is_empty(), "At least one log directory must be defined via log.dirs or log.dir.")?;
+    Ok(dirs)
+}
+
+/// Unset, the bound grows with the largest frame; -1 and 0 switch it off, as in Kafka.
+fn queued_max_request_bytes(typed: &Typed, all: &BTreeMap<String, String>) -> u64 {
+    const KEY: &str = "queued.max.request.bytes";
+    let largest_frame = u64::try_from(typed.long("socket.request.max.bytes")).unwrap_or(0);
+    if !all.contains_key(KEY) {
+        return QUEUED_MAX_REQUEST_BYTES.max(largest_frame);
+    }
+    u64::try_from(typed.long(KEY)).ok().filter(|bytes| *bytes > 0).unwrap_or(u64::MAX)
+}
+
+fn per_ip_overrides(typed: &Typed) -> Result<BTreeMap<String, u32>, ConfigError> {
+    const KEY: &str = "max.connections.per.ip.overrides";
+    let mut overrides = BTreeMap::new();
+    for pair in listeners::names(typed.text(KEY).unwrap_or_default()) {
+        let (address, count) = pair.rsplit_once(':').ok_or_else(|| {
+            ConfigError::config(format!(
+                "Error parsing configuration property '{KEY}': {pair} is not of the form address:count"
+            ))
+        })?;
+        let count = count.trim();
+        let parsed = count
+            .parse::<i32>()
+            .map_err(|_| ConfigError::config(format!("For input string: \"{count}\"")))?;
+        let legal = |c: char| c.is_ascii_alphanumeric() || "-._:%[]".contains(c);
+        if !address.trim().chars().all(legal) {
+            return Err(ConfigError::config(format!(
+                "{KEY} contains invalid addresses : {}",
+                address.trim()
+            )));
+        }
+        overrides.insert(address.trim().to_owned(), u32::try_from(parsed).unwrap_or(0));
+    }
+    require(
+        typed.long("max.connections.per.ip") != 0 || !overrides.is_empty(),
+        "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+    )?;
+    Ok(overrides)
+}
+
+/// Reads a list of cores such as `0,2-5`: sorted, each once. Empty stands for every core.
+///
+/// # Errors
+/// INVALID_CONFIG for what is neither a number nor a range.
+pub fn parse_cores(text: &str) -> Result<Vec<usize>, ConfigError> {
+    let mut cores = BTreeSet::new();
+    for part in listeners::names(text) {
+        let (first, last) = part.split_once('-').unwrap_or((&part, &part));
+        match (first.trim().parse::<usize>(), last.trim().parse::<usize>()) {
+            (Ok(first), Ok(last)) if first <= last && last < 4096 => cores.extend(first..=last),
+            _ => {
+                return Err(ConfigError::config(format!(
+                    "thalweg.cores: {part} is neither a core nor a range of cores; write it as 0,2-5"
+                )));
+            }
+        }
+    }
+    Ok(cores.into_iter().collect())
+}
