@@ -17,13 +17,17 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+mod crc;
 pub mod fetch;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod message;
 pub mod opened;
 pub mod produce;
 pub mod produced;
 pub mod record;
 pub mod walk;
+#[rustfmt::skip]
 mod walk_table;
 pub mod wire;
