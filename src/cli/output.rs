@@ -153,7 +153,9 @@ fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]
 /// An object where that says everything, else a list: keys may come twice, values may be bytes, and an
 /// object's members have no order here.
 fn headers_as_json(headers: &Headers<'_>) -> Value {
-    let text = |bytes| std::str::from_utf8(bytes).ok();
+    fn text(bytes: &[u8]) -> Option<&str> {
+        std::str::from_utf8(bytes).ok()
+    }
     let simple = |header: &Header<'_>| text(header.key).is_some() && header.value.is_none_or(|v| text(v).is_some());
     let keys: Vec<&[u8]> = headers.iter().map(|header| header.key).collect();
     if keys.is_sorted_by(|a, b| a < b) && headers.iter().all(|header| simple(&header)) {

@@ -1,1 +1,3 @@
 //! Listeners, connections, start and shutdown of the process.
+
+pub mod host;
