@@ -11,6 +11,8 @@ use crate::config::{Properties, ServerConfig, parse_cores};
 use crate::server::broker::{self, Options, Ready};
 use crate::server::host;
 
+use crate::config::{Properties, ServerConfig, parse_cores};
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   thalweg start                              port 9092, data in ./data
@@ -141,4 +143,22 @@ fn banner(ready: &Ready) {
         addresses = ready.addresses.join("  "),
         dirs = dirs.join("  "),
     );
+}
+
+/// The file, then the environment, then `-o`, then `--cores`.
+pub(super) fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), String> {
+    let mut properties = match &args.file {
+        None => Properties::default(),
+        Some(path) => Properties::read(path).map_err(|error| {
+            format!("{}: {error}; name a readable server.properties file, or none", path.display())
+        })?,
+    };
+    for assignment in &args.overrides {
+        properties.apply_override(assignment).map_err(|error| error.to_string())?;
+    }
+    if let Some(cores) = &args.cores {
+        parse_cores(cores).map_err(|error| error.to_string())?;
+        properties.values.insert("thalweg.cores".into(), cores.clone());
+    }
+    ServerConfig::load(&properties).map_err(|error| error.to_string())
 }
