@@ -149,7 +149,10 @@ impl Face for Rdkafka {
         let mut left = count;
         let mut end = Instant::now() + PATIENCE;
         while left > 0 {
-            assert!(Instant::now() < end, "{topic}-{partition}: {left} of {count} records from {start} missing");
+            assert!(
+                Instant::now() < end,
+                "{topic}-{partition}: {left} of {count} records from {start} missing"
+            );
             let Some(message) = self.consumer.poll(Duration::from_millis(200)) else { continue };
             let message = message.expect("a message");
             let headers = message.headers().map(|headers| {
@@ -194,7 +197,8 @@ impl Face for Rdkafka {
             new = new.set(name, value);
         }
         let options = AdminOptions::new();
-        match self.runtime.block_on(self.admin.create_topics([&new], &options)).expect("an answer").remove(0) {
+        match self.runtime.block_on(self.admin.create_topics([&new], &options)).expect("an answer").remove(0)
+        {
             Ok(_) => true,
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => false,
             Err(error) => panic!("{error:?}"),
@@ -208,7 +212,11 @@ impl Face for Rdkafka {
 
     fn partition_count(&mut self, topic: &str) -> usize {
         let metadata = self.consumer.fetch_metadata(None, PATIENCE).expect("metadata");
-        metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len())
+        metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic)
+            .map_or(0, |found| found.partitions().len())
     }
 
     fn topic_configs(&mut self, topic: &str) -> HashMap<String, String> {

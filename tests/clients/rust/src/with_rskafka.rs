@@ -43,7 +43,8 @@ impl Rskafka {
             headers: BTreeMap::from_iter(record.headers.iter().cloned()),
             timestamp: moment(record.timestamp),
         });
-        let offsets = self.runtime.block_on(partition.produce(made.collect(), compression)).expect("produced");
+        let offsets =
+            self.runtime.block_on(partition.produce(made.collect(), compression)).expect("produced");
         assert!(offsets.windows(2).all(|pair| pair[1] == pair[0] + 1), "offsets in the answer: {offsets:?}");
     }
 }
@@ -109,7 +110,8 @@ impl Face for Rskafka {
 
     fn offsets(&mut self, topic: &str, partition: i32) -> (i64, i64) {
         let partition = self.partition(topic, partition);
-        let begin = self.runtime.block_on(partition.get_offset(OffsetAt::Earliest)).expect("the first offset");
+        let begin =
+            self.runtime.block_on(partition.get_offset(OffsetAt::Earliest)).expect("the first offset");
         let end = self.runtime.block_on(partition.get_offset(OffsetAt::Latest)).expect("the last offset");
         (begin, end)
     }
