@@ -27,6 +27,8 @@ pub mod snapshot;
 #[cfg(test)]
 mod testing;
 pub mod topics;
+#[cfg(test)]
+mod topics_tests;
 
 pub use controller::{Controller, ControllerError, Decision};
 pub use error::ApiError;
