@@ -95,6 +95,7 @@ impl Code for ConfigError {
             ErrorKind::InvalidConfig => ResponseError::InvalidConfig.code(),
             ErrorKind::InvalidRequest => ResponseError::InvalidRequest.code(),
             ErrorKind::InvalidTopic => ResponseError::InvalidTopicException.code(),
+            ErrorKind::UnknownServerError => ResponseError::UnknownServerError.code(),
         }
     }
 }

@@ -51,6 +51,7 @@ impl From<ConfigError> for ApiError {
             ErrorKind::InvalidConfig => ResponseError::InvalidConfig,
             ErrorKind::InvalidRequest => ResponseError::InvalidRequest,
             ErrorKind::InvalidTopic => ResponseError::InvalidTopicException,
+            ErrorKind::UnknownServerError => ResponseError::UnknownServerError,
         };
         ApiError::new(error, e.message)
     }
