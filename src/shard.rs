@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use glommio::sync::Semaphore;
+use kafka_protocol::messages::{AllocateProducerIdsRequest, BrokerId};
 
 use crate::broker::fetch_session::FetchSessions;
 use crate::broker::partition::{Partition, log_config};
@@ -25,7 +26,7 @@ use crate::metadata::{Broker, Image, ResourceType, Topic};
 use crate::runtime::broadcast::{Broadcast, Reader, View};
 use crate::runtime::memory::MemoryBound;
 use crate::runtime::shards::{self, Reply};
-use crate::runtime::tasks::{self, Queue};
+use crate::runtime::tasks::{self, Queue, Task};
 use crate::storage::checkpoint::{self, Offsets};
 use crate::storage::{Appender, Log, Opening, StorageError};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
@@ -71,7 +72,9 @@ pub struct Shard {
     pub sessions: RefCell<FetchSessions>,
     pub appender: Rc<Appender>,
     /// On the first core only.
-    pub controller: RefCell<Option<Rc<Controller>>>,
+    pub controller: RefCell<Option<Controller>>,
+    /// Settles what the controller proposes, for as long as there is one.
+    pub controller_task: RefCell<Option<Task<()>>>,
     pub stopping: Cell<bool>,
     /// One writer of the checkpoint files at a time; used on the first core.
     checkpoints: Semaphore,
@@ -142,7 +145,8 @@ impl Shard {
         let request_bytes_max =
             (server.queued_max_request_bytes / cores as u64).max(u64::from(server.socket_request_max_bytes));
         let (images, layers) = (node.images.reader(), node.layers.reader());
-        let sessions = FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
+        let sessions =
+            FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
         let shard = Rc::new(Shard {
             id,
             cores,
@@ -150,6 +154,7 @@ impl Shard {
             sessions: RefCell::new(sessions),
             appender: Appender::new(),
             controller: RefCell::new(None),
+            controller_task: RefCell::new(None),
             stopping: Cell::new(false),
             checkpoints: Semaphore::new(1),
             producer_ids: Cell::default(),
@@ -233,9 +238,10 @@ impl Shard {
         let mut opening = Vec::new();
         for topic in image.topics() {
             let settings = |image: &Image| image.settings(ResourceType::Topic, &topic.name).cloned();
-            let unchanged = image_before.topic_by_id(topic.id).is_some_and(|before| Arc::ptr_eq(before, topic))
-                && same(settings(&image).as_ref(), settings(&image_before).as_ref())
-                && layers.is_same(&layers_before);
+            let unchanged =
+                image_before.topic_by_id(topic.id).is_some_and(|before| Arc::ptr_eq(before, topic))
+                    && same(settings(&image).as_ref(), settings(&image_before).as_ref())
+                    && layers.is_same(&layers_before);
             if unchanged {
                 continue;
             }
@@ -253,7 +259,8 @@ impl Shard {
                     }
                     None if registration.leader == self.node.id => {
                         let (shard, topic) = (self.clone(), topic.clone());
-                        opening.push(tasks::spawn(Queue::Requests, async move { shard.open(&topic, id).await }));
+                        opening
+                            .push(tasks::spawn(Queue::Requests, async move { shard.open(&topic, id).await }));
                     }
                     None => {}
                 }
@@ -363,7 +370,10 @@ impl Shard {
     }
 
     /// Asks every core and gathers what they say.
-    pub async fn gather<R: Send + 'static>(&self, f: impl Fn(&Shard) -> Vec<R> + Clone + Send + 'static) -> Vec<R> {
+    pub async fn gather<R: Send + 'static>(
+        &self,
+        f: impl Fn(&Shard) -> Vec<R> + Clone + Send + 'static,
+    ) -> Vec<R> {
         let mut posted = Vec::with_capacity(self.cores);
         for core in 0..self.cores {
             let f = f.clone();
@@ -422,7 +432,8 @@ impl Shard {
 
     /// Writes the checkpoint files of every log directory from what all cores say. Durable when it returns.
     pub async fn write_checkpoints(&self) -> std::io::Result<()> {
-        let _in_turn = self.checkpoints.acquire_permit(1).await.map_err(|_closed| std::io::ErrorKind::Interrupted)?;
+        let _in_turn =
+            self.checkpoints.acquire_permit(1).await.map_err(|_closed| std::io::ErrorKind::Interrupted)?;
         let lines = self
             .gather(|shard| {
                 let line = |partition: &Rc<Partition>| {
@@ -459,10 +470,7 @@ impl Shard {
 
     /// Has the first core write the checkpoint files; a raised log start is durable when it returns.
     pub async fn keep_log_starts(&self) -> std::io::Result<()> {
-        let posted = post(ShardId(0), |first| async move {
-            first.write_checkpoints().await
-        })
-        .await;
+        let posted = post(ShardId(0), |first| async move { first.write_checkpoints().await }).await;
         posted.await.unwrap_or_else(|_stopped| Err(std::io::ErrorKind::Interrupted.into()))
     }
 
@@ -477,7 +485,18 @@ impl Shard {
         let mut block = self.producer_ids.take();
         if block.is_empty() {
             let controller = self.controller.borrow().clone().ok_or(ProducerIdsGone)?;
-            block = controller.allocate_producer_ids().await.map_err(|_refused| ProducerIdsGone)?;
+            let epoch = self.image().broker(self.node.id).map_or(-1, |broker| broker.epoch);
+            let request = AllocateProducerIdsRequest::default()
+                .with_broker_id(BrokerId(self.node.id.0))
+                .with_broker_epoch(epoch);
+            let given =
+                controller.allocate_producer_ids(&request).await.map_err(|_failed| ProducerIdsGone)?;
+            if given.error_code != 0 || given.producer_id_len <= 0 {
+                tracing::error!(code = given.error_code, "the controller gave no producer ids");
+                return Err(ProducerIdsGone);
+            }
+            let start = given.producer_id_start.0;
+            block = start..start + i64::from(given.producer_id_len);
         }
         let id = block.start;
         block.start += 1;
@@ -485,20 +504,15 @@ impl Shard {
         Ok(id)
     }
 
-    /// Runs `f` on the controller, and after it has every core follow what it published.
-    pub async fn on_controller<R, Fut>(&self, f: impl FnOnce(Rc<Controller>) -> Fut + Send + 'static) -> Option<R>
+    /// Runs `f` with the controller, on its core; `None` while there is none.
+    pub async fn on_controller<R, Fut>(&self, f: impl FnOnce(Controller) -> Fut + Send + 'static) -> Option<R>
     where
         R: Send + 'static,
         Fut: Future<Output = R> + 'static,
     {
         let posted = post(ShardId(0), move |first| async move {
             let controller = first.controller.borrow().clone()?;
-            let before = first.image().offset;
-            let answer = f(controller).await;
-            if first.image().offset != before {
-                first.follow_everywhere().await;
-            }
-            Some(answer)
+            Some(f(controller).await)
         })
         .await;
         posted.await.ok().flatten()

@@ -29,13 +29,13 @@ pub async fn handle(context: &Context, asked: ApiVersionsRequest, version: i16) 
     let unstable = context.shard.server().unstable_api_versions_enable;
     let mut response = ApiVersionsResponse::default();
     response.api_keys = TABLE.iter().map(|row| entry(row, unstable)).collect();
-    for (name, min, max) in features::advertised() {
-        if min > 0 || version >= ZERO_MINIMUM_SINCE {
+    for feature in features::SUPPORTED {
+        if feature.min > 0 || version >= ZERO_MINIMUM_SINCE {
             response.supported_features.push(
                 SupportedFeatureKey::default()
-                    .with_name(StrBytes::from_static_str(name))
-                    .with_min_version(min)
-                    .with_max_version(max),
+                    .with_name(StrBytes::from_static_str(feature.name))
+                    .with_min_version(feature.min)
+                    .with_max_version(feature.max),
             );
         }
     }

@@ -62,5 +62,8 @@ fn describe(dir: &LogDir, topics: BTreeMap<String, Vec<DescribeLogDirsPartition>
                 .with_partitions(partitions)
         })
         .collect();
-    result.with_topics(topics).with_total_bytes(bytes(space.f_blocks)).with_usable_bytes(bytes(space.f_bavail))
+    result
+        .with_topics(topics)
+        .with_total_bytes(bytes(space.f_blocks))
+        .with_usable_bytes(bytes(space.f_bavail))
 }

@@ -12,8 +12,8 @@ use kafka_protocol::messages::{
 
 use super::errors::NONE;
 use super::{Context, TOPIC_OPERATIONS};
-use crate::metadata::{Image, Partition, Topic};
 use crate::config::validate_name;
+use crate::metadata::{Image, Partition, Topic};
 use crate::protocol::wire::StrBytes;
 use crate::types::{NodeId, PartitionId, is_internal_topic};
 
@@ -28,7 +28,9 @@ pub async fn handle(
     let from = start.as_ref().map_or("", |(name, _)| name.as_str());
     let mut names: Vec<String> = match all {
         true => image.topics_from(from).map(|topic| topic.name.to_string()).collect(),
-        false => asked.topics.iter().map(|topic| topic.name.to_string()).filter(|name| &**name >= from).collect(),
+        false => {
+            asked.topics.iter().map(|topic| topic.name.to_string()).filter(|name| &**name >= from).collect()
+        }
     };
     names.sort_unstable();
     names.dedup();

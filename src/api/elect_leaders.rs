@@ -5,9 +5,12 @@ use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use super::Context;
 
-pub async fn handle(context: &Context, asked: ElectLeadersRequest, version: i16) -> ElectLeadersResponse {
-    let answer = context.shard.on_controller(move |c| async move { c.elect_leaders(asked, version).await }).await;
-    answer.unwrap_or_else(|| {
-        ElectLeadersResponse::default().with_error_code(ResponseError::NotController.code())
-    })
+pub async fn handle(context: &Context, asked: ElectLeadersRequest, _version: i16) -> ElectLeadersResponse {
+    let answer = context.shard.on_controller(move |c| async move { c.elect_leaders(&asked).await }).await;
+    match answer {
+        Some(Ok(response)) => response,
+        Some(Err(_)) | None => {
+            ElectLeadersResponse::default().with_error_code(ResponseError::NotController.code())
+        }
+    }
 }

@@ -349,7 +349,7 @@ impl Drop for Registered {
         for (owner, keys) in remote {
             let wait = wait.clone();
             tasks::spawn(Queue::Requests, async move {
-                shard::post(owner, move |shard| {
+                let _runs_without_us = shard::post(owner, move |shard| {
                     for (topic, partition) in keys {
                         if let Some(partition) = shard.partition(topic, partition) {
                             partition.waiters().deregister(&wait);
@@ -373,12 +373,8 @@ async fn answer(shard: &Rc<Shard>, request: &Request, session: Session, lines: V
             let partitions = lines.iter().map(|line| (line.wanted, outcome(line))).collect();
             let by_topic_id = request.header.api_version >= 13;
             let random = random_u32();
-            let id = shard.sessions.borrow_mut().create(
-                by_topic_id,
-                partitions,
-                random,
-                clock::monotonic_ms(),
-            );
+            let id =
+                shard.sessions.borrow_mut().create(by_topic_id, partitions, random, clock::monotonic_ms());
             (id, lines)
         }
         Session::Old { session_id, epoch } => {
@@ -440,7 +436,9 @@ fn reply(shard: &Shard, request: &Request, session_id: i32, lines: Vec<Line>) ->
         let partition = partition_response(shard, &line, version, &mut slices);
         // Neighbours of one topic share its header, as Kafka groups them.
         match response.topics.last_mut() {
-            Some(topic) if topic.name == name && topic.topic_id == topic_id => topic.partitions.push(partition),
+            Some(topic) if topic.name == name && topic.topic_id == topic_id => {
+                topic.partitions.push(partition)
+            }
             _ => response.topics.push(FetchTopicResponse { name, topic_id, partitions: vec![partition] }),
         }
     }

@@ -7,7 +7,11 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, Pr
 
 use super::Context;
 
-pub async fn handle(context: &Context, asked: InitProducerIdRequest, _version: i16) -> InitProducerIdResponse {
+pub async fn handle(
+    context: &Context,
+    asked: InitProducerIdRequest,
+    _version: i16,
+) -> InitProducerIdResponse {
     match init(context, &asked).await {
         Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
         Err(error) => InitProducerIdResponse::default()

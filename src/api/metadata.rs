@@ -10,8 +10,8 @@ use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, Topi
 
 use super::errors::NONE;
 use super::{CLUSTER_OPERATIONS, Context, TOPIC_OPERATIONS, topics};
-use crate::metadata::{Image, Topic};
 use crate::config::validate_name;
+use crate::metadata::{Image, Topic};
 use crate::protocol::wire::StrBytes;
 use crate::types::{NodeId, TopicId, is_internal_topic};
 

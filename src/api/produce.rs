@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
 use super::errors::{self, Code};
@@ -17,11 +17,11 @@ use crate::config::{TimestampType, TopicCompression, TopicConfig};
 use crate::metadata::Topic;
 use crate::protocol::batch::{self, BatchError, CheckedBatch, ProduceLimits};
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
+use crate::protocol::opened;
 use crate::protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, decode_request,
     encode_response,
 };
-use crate::protocol::{opened, wire::StrBytes};
 use crate::runtime::shards::Reply as Posted;
 use crate::shard::{self, Shard};
 use crate::storage::StorageError;
@@ -71,7 +71,8 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
     let mut answer = ProduceResponse::default();
     let mut appends: Vec<(ShardId, Vec<Append>)> = Vec::with_capacity(1);
     let internal_allowed = context.client_id.borrow().as_deref() == Some("__admin_client");
-    prepare(&context.shard, &asked, version, acks.is_some(), internal_allowed, &mut answer, &mut appends).await;
+    prepare(&context.shard, &asked, version, acks.is_some(), internal_allowed, &mut answer, &mut appends)
+        .await;
 
     let mut posted = Vec::with_capacity(appends.len());
     for (owner, appends) in appends {
@@ -101,7 +102,9 @@ async fn prepare(
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (place, partition) in topic.partitions.iter().enumerate() {
             let mut response = empty_response(partition.index);
-            let known = found.zip(config.as_ref()).filter(|(topic, _)| topic.partition(PartitionId(partition.index)).is_some());
+            let known = found
+                .zip(config.as_ref())
+                .filter(|(topic, _)| topic.partition(PartitionId(partition.index)).is_some());
             match known {
                 None if version >= 13 && found.is_none() => {
                     response.error_code = ResponseError::UnknownTopicId.code();
@@ -127,7 +130,8 @@ async fn prepare(
                         }
                     };
                     let id = PartitionId(partition.index);
-                    let append = Append { place: (topic_place, place), topic: topic.id, partition: id, batch };
+                    let append =
+                        Append { place: (topic_place, place), topic: topic.id, partition: id, batch };
                     push_by_owner(appends, shard.owner(topic.id, id), append);
                 }
             }
@@ -276,7 +280,8 @@ async fn finish(
         }
     }
     if acks == 0 {
-        let failed = answer.topics.iter().flat_map(|topic| &topic.partitions).find(|p| p.error_code != errors::NONE);
+        let failed =
+            answer.topics.iter().flat_map(|topic| &topic.partitions).find(|p| p.error_code != errors::NONE);
         return match failed {
             None => Reply::Silence,
             Some(p) => Reply::Close(format!(

@@ -1,6 +1,8 @@
 //! CreateTopics, DeleteTopics, CreatePartitions: the controller decides; topics made on first use.
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
@@ -10,24 +12,34 @@ use kafka_protocol::messages::{
 };
 
 use super::{Context, metadata};
-use crate::cluster;
+use crate::cluster::{self, ApiError};
 use crate::config::validate_name;
 
-pub async fn create(context: &Context, asked: CreateTopicsRequest, version: i16) -> CreateTopicsResponse {
-    let refused = asked.clone();
-    let answer = context.shard.on_controller(move |c| async move { c.create_topics(asked, version).await }).await;
-    answer.unwrap_or_else(|| cluster::topics::refuse_all(&refused, &cluster::ApiError::not_controller()))
+pub async fn create(context: &Context, asked: CreateTopicsRequest, _version: i16) -> CreateTopicsResponse {
+    let request = asked.clone();
+    let answer = context.shard.on_controller(move |c| async move { c.create_topics(&request).await }).await;
+    match answer {
+        Some(Ok(response)) => response,
+        Some(Err(_)) | None => {
+            cluster::topics::refuse_all(&asked, &ApiError::general(ResponseError::NotController))
+        }
+    }
 }
 
 pub async fn delete(context: &Context, asked: DeleteTopicsRequest, version: i16) -> DeleteTopicsResponse {
     let enabled = context.shard.layers().server.delete_topic_enable;
     if !enabled {
-        let error = if version < 3 { ResponseError::InvalidRequest } else { ResponseError::TopicDeletionDisabled };
+        let error =
+            if version < 3 { ResponseError::InvalidRequest } else { ResponseError::TopicDeletionDisabled };
         return refuse_deletion(&asked, error);
     }
-    let refused = asked.clone();
-    let answer = context.shard.on_controller(move |c| async move { c.delete_topics(asked, version).await }).await;
-    answer.unwrap_or_else(|| refuse_deletion(&refused, ResponseError::NotController))
+    let request = asked.clone();
+    let answer =
+        context.shard.on_controller(move |c| async move { c.delete_topics(&request, version).await }).await;
+    match answer {
+        Some(Ok(response)) => response,
+        Some(Err(_)) | None => refuse_deletion(&asked, ResponseError::NotController),
+    }
 }
 
 pub async fn create_partitions(
@@ -35,8 +47,20 @@ pub async fn create_partitions(
     asked: CreatePartitionsRequest,
     _version: i16,
 ) -> CreatePartitionsResponse {
-    let answer = context.shard.on_controller(move |c| async move { c.create_partitions(asked).await }).await;
-    answer.unwrap_or_default()
+    let request = asked.clone();
+    let answer =
+        context.shard.on_controller(move |c| async move { c.create_partitions(&request).await }).await;
+    match answer {
+        Some(Ok(response)) => response,
+        Some(Err(_)) | None => refuse_growth(&asked, ResponseError::NotController),
+    }
+}
+
+fn refuse_growth(asked: &CreatePartitionsRequest, error: ResponseError) -> CreatePartitionsResponse {
+    let refused = |topic: &CreatePartitionsTopic| {
+        CreatePartitionsTopicResult::default().with_name(topic.name.clone()).with_error_code(error.code())
+    };
+    CreatePartitionsResponse::default().with_results(asked.topics.iter().map(refused).collect())
 }
 
 fn refuse_deletion(asked: &DeleteTopicsRequest, error: ResponseError) -> DeleteTopicsResponse {
@@ -78,9 +102,14 @@ pub async fn auto_create(context: &Context, names: Vec<TopicName>) -> Vec<Metada
         .collect();
     let request = CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(30_000);
     if !request.topics.is_empty() {
-        let made = context.shard.on_controller(move |c| async move { c.create_topics(request, 7).await }).await;
-        for topic in made.iter().flat_map(|made| &made.topics).filter(|topic| topic.error_code != 0) {
-            tracing::debug!(topic = topic.name.as_str(), code = topic.error_code, "a topic is not made on first use");
+        let made = context.shard.on_controller(move |c| async move { c.create_topics(&request).await }).await;
+        let made = made.and_then(Result::ok).unwrap_or_default();
+        for topic in made.topics.iter().filter(|topic| topic.error_code != 0) {
+            tracing::debug!(
+                topic = topic.name.as_str(),
+                code = topic.error_code,
+                "a topic is not made on first use"
+            );
         }
     }
     names.into_iter().map(metadata::unknown).collect()

@@ -52,7 +52,11 @@ pub enum Plan {
     /// A session is made from the answer where there is room ([`FetchSessions::create`]).
     Full(Vec<(PartitionKey, Wanted)>),
     /// The answer goes through [`FetchSessions::filter`] under this id and epoch.
-    Incremental { session_id: i32, epoch: i32, wanted: Vec<(PartitionKey, Wanted)> },
+    Incremental {
+        session_id: i32,
+        epoch: i32,
+        wanted: Vec<(PartitionKey, Wanted)>,
+    },
     Refused(SessionError),
 }
 
@@ -381,7 +385,9 @@ mod tests {
         let mut cache = FetchSessions::new(ShardId(1), 2, 10);
         let id = with_session(&mut cache);
         assert_eq!(FetchSessions::home_of(id, 2), ShardId(1));
-        let Plan::Incremental { epoch, wanted, .. } = cache.begin(request(id, 1, vec![]), 1) else { panic!() };
+        let Plan::Incremental { epoch, wanted, .. } = cache.begin(request(id, 1, vec![]), 1) else {
+            panic!()
+        };
         assert_eq!(wanted.len(), 2);
         let sent = cache.filter(id, epoch, &[said(0, 5, false), said(1, 6, true)]).expect("epoch fits");
         assert_eq!(sent, [false, true]);

@@ -11,8 +11,6 @@ use crate::config::{Properties, ServerConfig, parse_cores};
 use crate::server::broker::{self, Options, Ready};
 use crate::server::host;
 
-use crate::config::{Properties, ServerConfig, parse_cores};
-
 #[derive(Args)]
 #[command(after_help = "Examples:
   thalweg start                              port 9092, data in ./data
@@ -38,6 +36,7 @@ pub struct StartArgs {
 /// Runs the broker until it is told to stop.
 pub fn run(args: StartArgs) -> ExitCode {
     log_to_standard_error();
+    host::raise_limits();
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -68,7 +67,7 @@ fn try_run(args: StartArgs) -> Result<(), String> {
 }
 
 /// The file, then the environment, then `-o`, then `--cores`.
-fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), String> {
+pub(super) fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), String> {
     let mut properties = match &args.file {
         None => Properties::default(),
         Some(path) => Properties::read(path).map_err(|error| {
@@ -76,7 +75,9 @@ fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), String> {
         })?,
     };
     let mut notices: Vec<String> = properties
-        .apply_environment(std::env::vars_os().filter_map(|(k, v)| k.into_string().ok().zip(v.into_string().ok())))
+        .apply_environment(
+            std::env::vars_os().filter_map(|(k, v)| k.into_string().ok().zip(v.into_string().ok())),
+        )
         .into_iter()
         .filter(|name| name != "THALWEG_LOG" && name != "THALWEG_FAULT")
         .map(|name| format!("the environment variable {name} names no configuration key"))
@@ -110,9 +111,16 @@ fn banner(ready: &Ready) {
     let file_system = ready.log_dirs.first().map_or_else(String::new, |dir| host::file_system(dir));
     if !std::io::stderr().is_terminal() {
         tracing::info!(
-            addresses = ready.addresses.join(","), cores = ready.cores, log_dirs = dirs.join(","), file_system,
-            cluster_id = ready.cluster_id, node_id = ready.node_id, topics = ready.topics,
-            partitions = ready.partitions, took_ms = ready.took.as_millis() as u64, "ready"
+            addresses = ready.addresses.join(","),
+            cores = ready.cores,
+            log_dirs = dirs.join(","),
+            file_system,
+            cluster_id = ready.cluster_id,
+            node_id = ready.node_id,
+            topics = ready.topics,
+            partitions = ready.partitions,
+            took_ms = ready.took.as_millis() as u64,
+            "ready"
         );
         return;
     }
@@ -143,22 +151,4 @@ fn banner(ready: &Ready) {
         addresses = ready.addresses.join("  "),
         dirs = dirs.join("  "),
     );
-}
-
-/// The file, then the environment, then `-o`, then `--cores`.
-pub(super) fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), String> {
-    let mut properties = match &args.file {
-        None => Properties::default(),
-        Some(path) => Properties::read(path).map_err(|error| {
-            format!("{}: {error}; name a readable server.properties file, or none", path.display())
-        })?,
-    };
-    for assignment in &args.overrides {
-        properties.apply_override(assignment).map_err(|error| error.to_string())?;
-    }
-    if let Some(cores) = &args.cores {
-        parse_cores(cores).map_err(|error| error.to_string())?;
-        properties.values.insert("thalweg.cores".into(), cores.clone());
-    }
-    ServerConfig::load(&properties).map_err(|error| error.to_string())
 }

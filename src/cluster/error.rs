@@ -37,6 +37,15 @@ impl ApiError {
     }
 }
 
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.message {
+            Some(message) => f.write_str(message),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
 /// The code and message of an outcome as responses carry them: 0 and null for success.
 pub fn code_and_text(outcome: &Result<(), ApiError>) -> (i16, Option<StrBytes>) {
     match outcome {

@@ -87,14 +87,8 @@ impl Node {
             seen.borrow_mut().push(new.offset.0);
             Box::pin(std::future::ready(())) as Pin<Box<dyn Future<Output = ()>>>
         });
-        let controller = Controller::new(
-            Box::new(quorum),
-            image,
-            &formatted.cluster_id,
-            NODE,
-            layers(""),
-            on_publish,
-        );
+        let controller =
+            Controller::new(Box::new(quorum), image, &formatted.cluster_id, NODE, layers(""), on_publish);
         let run = RefCell::new(Box::pin(controller.clone().run()) as Pin<Box<dyn Future<Output = ()>>>);
         let node = Node { controller, run, formatted, published };
         let bootstrap = format::read_bootstrap(dir).unwrap();
@@ -158,7 +152,9 @@ impl Node {
         response
             .topics
             .into_iter()
-            .map(|topic| (topic.name.to_string(), topic.error_code, topic.error_message.map(|m| m.to_string())))
+            .map(|topic| {
+                (topic.name.to_string(), topic.error_code, topic.error_message.map(|m| m.to_string()))
+            })
             .collect()
     }
 

@@ -160,10 +160,7 @@ impl Ring {
         if self.closing.get() {
             return;
         }
-        let entry = opcode::AsyncCancel::new(id)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(NOBODY);
+        let entry = opcode::AsyncCancel::new(id).build().flags(squeue::Flags::SKIP_SUCCESS).user_data(NOBODY);
         // SAFETY: a cancel points to nothing.
         unsafe { self.push(&entry) };
     }
@@ -286,10 +283,8 @@ impl Ring {
         // must be visible before the kernel's list of work is looked at.
         fence(Ordering::SeqCst);
         if self.turn(true) == 0 && self.bell.park() {
-            std::future::poll_fn(|cx| {
-                if self.nudged(cx.waker()) { Poll::Ready(()) } else { sleep.poll(cx) }
-            })
-            .await;
+            std::future::poll_fn(|cx| if self.nudged(cx.waker()) { Poll::Ready(()) } else { sleep.poll(cx) })
+                .await;
             self.parked.borrow_mut().take();
             self.bell.unpark();
         }
@@ -756,12 +751,7 @@ pub async fn sync<F: AsFd + 'static>(file: F, data_only: bool) -> io::Result<()>
 }
 
 /// fallocate(2) with the bits of `mode` (`libc::FALLOC_FL_*`).
-pub async fn fallocate<F: AsFd + 'static>(
-    file: F,
-    mode: i32,
-    position: u64,
-    length: u64,
-) -> io::Result<()> {
+pub async fn fallocate<F: AsFd + 'static>(file: F, mode: i32, position: u64, length: u64) -> io::Result<()> {
     let fd = types::Fd(file.as_fd().as_raw_fd());
     let entry = opcode::Fallocate::new(fd, length).offset(position).mode(mode).build();
     // SAFETY: the operation points to nothing and keeps the file open.
@@ -799,8 +789,7 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub async fn unlink(path: &Path, directory: bool) -> io::Result<()> {
     let path = c_path(path)?;
     let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
-    let entry =
-        opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr().cast()).flags(flags).build();
+    let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr().cast()).flags(flags).build();
     // SAFETY: the path stands in the heap memory of `path`.
     unsafe { current().start(entry, path) }.await.0.map(drop)
 }

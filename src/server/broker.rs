@@ -7,26 +7,33 @@
 //! ends the process at once.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
+use kafka_protocol::messages::broker_registration_request::{Feature, Listener};
+use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest};
 
 use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
 use super::housekeeping;
 use super::listener::{self, Bound, ConnectionLimits, ListenError};
-use crate::cluster::{self, Controller};
+use crate::cluster::segments::SegmentOptions;
+use crate::cluster::{Controller, brokers, format, single};
 use crate::config::{Layers, ServerConfig};
 use crate::log_rate::Rate;
 use crate::metadata::Image;
 use crate::metrics;
+use crate::protocol::stored::metadata as stored;
+use crate::protocol::wire::StrBytes;
 use crate::runtime::broadcast::Broadcast;
 use crate::runtime::shards::{self, RuntimeOptions};
-use crate::runtime::socket::Listener;
+use crate::runtime::socket;
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::shard::{self, Node, Shard};
 use crate::types::{NodeId, ShardId};
@@ -146,8 +153,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
 /// The first signal stops the broker, the second ends the process.
 fn watch_signals(stop: Vec<flume::Sender<()>>) -> Result<signal_hook::iterator::Handle, StartError> {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(StartError::Signals)?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(StartError::Signals)?;
     let handle = signals.handle();
     let watch = move || {
         let mut asked = false;
@@ -214,32 +220,11 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     for _ in 0..start.cores {
         start.arrived.1.recv_async().await.expect("this core holds a sender");
     }
-    let controller = Controller::start(cluster::Options {
-        node: start.node.id,
-        cluster_id: start.node.cluster_id.clone(),
-        dir: start.directories.metadata_dir.clone(),
-        server: start.server.clone(),
-        images: start.node.images.clone(),
-    })
-    .await
-    .map_err(|error| StartError::Metadata(error.to_string()))?;
+    let (controller, settling) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
     shard.follow_everywhere().await;
-    controller
-        .register(cluster::Registration {
-            endpoints: start
-                .node
-                .endpoints
-                .iter()
-                .map(|endpoint| (endpoint.listener.to_string(), endpoint.host.clone(), endpoint.port))
-                .collect(),
-            rack: start.server.rack.clone(),
-            log_dirs: start.node.log_dirs.iter().map(|dir| dir.id).collect(),
-            previous_broker_epoch: start.directories.previous_broker_epoch,
-        })
-        .await
-        .map_err(|error| StartError::Metadata(error.to_string()))?;
-    shard.follow_everywhere().await;
+    register(start, &controller).await?;
+    shard.controller_task.replace(Some(settling));
     for core in 0..start.cores {
         let opening = start.clone();
         let posted = shard::post(shard_id(core), move |_| {
@@ -250,6 +235,107 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
         let _stopped = posted.await;
     }
     announce(start, shard)
+}
+
+/// Loads the metadata log and takes the next epoch of the quorum.
+async fn open_controller(
+    start: &Arc<Start>,
+    shard: &Rc<Shard>,
+) -> Result<(Controller, Task<()>), StartError> {
+    let metadata = |error: String| StartError::Metadata(error);
+    let (directories, server) = (&start.directories, &start.server);
+    let options = single::Options {
+        endpoints: directories.controller.clone(),
+        segments: SegmentOptions {
+            bytes_max: u64::from(server.metadata_log_segment_bytes),
+            age_ms_max: server.metadata_log_segment_ms,
+        },
+        snapshot_bytes: server.metadata_log_max_record_bytes_between_snapshots,
+        snapshot_interval_ms: u64::try_from(server.metadata_log_max_snapshot_interval_ms).unwrap_or(0),
+        retention_bytes: server.metadata_max_retention_bytes,
+        retention_ms: server.metadata_max_retention_ms,
+        ..single::Options::new(start.node.id, directories.metadata_dir.clone(), directories.metadata_dir_id.0)
+    };
+    let bootstrap = format::read_bootstrap(&directories.metadata_dir).map_err(|e| metadata(e.to_string()))?;
+    let open = move || single::SingleQuorum::open(options);
+    let opened =
+        glommio::executor().spawn_blocking(open).await.map_err(|error| metadata(error.to_string()))?;
+    if opened.cut_bytes > 0 {
+        tracing::info!(bytes = opened.cut_bytes, "a torn write at the end of the metadata log was cut off");
+    }
+    start.node.images.publish(Arc::new(opened.image.clone()));
+    let publishing = shard.clone();
+    let on_publish = move |_: Arc<Image>, image: Arc<Image>| -> Pin<Box<dyn Future<Output = ()>>> {
+        let shard = publishing.clone();
+        Box::pin(async move {
+            shard.node.images.publish(image);
+            shard.follow_everywhere().await;
+        })
+    };
+    let controller = Controller::new(
+        Box::new(opened.quorum),
+        opened.image,
+        &start.node.cluster_id,
+        start.node.id,
+        Layers::new((*start.server).clone()),
+        Box::new(on_publish),
+    );
+    let settling = tasks::spawn(Queue::Requests, controller.clone().run());
+    let endpoints = directories
+        .controller
+        .iter()
+        .map(|(name, host, port)| stored::Endpoint {
+            name: name.clone(),
+            host: host.clone(),
+            port: *port,
+            security_protocol: 0,
+        })
+        .collect();
+    controller
+        .activate(&bootstrap, opened.open_transaction, endpoints)
+        .await
+        .map_err(|error| metadata(error.to_string()))?;
+    Ok((controller, settling))
+}
+
+/// Registers this broker's incarnation and takes it into service.
+async fn register(start: &Arc<Start>, controller: &Controller) -> Result<(), StartError> {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let listeners = start
+        .node
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            Listener::default()
+                .with_name(text(&endpoint.listener))
+                .with_host(text(&endpoint.host))
+                .with_port(endpoint.port)
+                .with_security_protocol(0)
+        })
+        .collect();
+    let features = brokers::supported_features()
+        .into_iter()
+        .map(|feature| {
+            Feature::default()
+                .with_name(text(&feature.name))
+                .with_min_supported_version(feature.min_supported_version)
+                .with_max_supported_version(feature.max_supported_version)
+        })
+        .collect();
+    let request = BrokerRegistrationRequest::default()
+        .with_broker_id(BrokerId(start.node.id.0))
+        .with_cluster_id(text(&start.node.cluster_id))
+        .with_incarnation_id(uuid::Uuid::new_v4())
+        .with_listeners(listeners)
+        .with_features(features)
+        .with_rack(start.server.rack.as_deref().map(text))
+        .with_log_dirs(start.node.log_dirs.iter().map(|dir| dir.id.0).collect())
+        .with_previous_broker_epoch(start.directories.previous_broker_epoch);
+    let failed = |error: &dyn std::fmt::Display| StartError::Metadata(error.to_string());
+    let registered = controller.register_broker(&request).await.map_err(|error| failed(&error))?;
+    let epoch = registered.map_err(|error| failed(&error))?;
+    let unfenced = controller.unfence_broker(start.node.id, epoch).await.map_err(|error| failed(&error))?;
+    unfenced.map_err(|error| failed(&error))
 }
 
 fn announce(start: &Start, shard: &Shard) -> Result<(), StartError> {
@@ -266,12 +352,16 @@ fn announce(start: &Start, shard: &Shard) -> Result<(), StartError> {
     (start.options.ready)(&Ready {
         cluster_id: start.node.cluster_id.clone(),
         node_id: start.node.id.0,
-        addresses: start.bound.iter().map(|bound| format!("{}://{}", bound.name, bound.listeners.address())).collect(),
+        addresses: start
+            .bound
+            .iter()
+            .map(|bound| format!("{}://{}", bound.name, bound.listeners.address()))
+            .collect(),
         cores: start.cores,
         log_dirs: start.node.log_dirs.iter().map(|dir| dir.path.clone()).collect(),
         topics: image.topic_count(),
         partitions: image.partition_count(),
-        formatted: start.directories.formatted,
+        formatted: start.directories.is_new,
         took: start.began.elapsed(),
     });
     Ok(())
@@ -294,14 +384,21 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
         let posted = shard::post(shard_id(core), |shard| async move { shard.close_logs().await }).await;
         clean &= matches!(posted.await, Ok(Ok(())));
     }
-    let controller = shard.controller.take();
     let broker_epoch = shard.image().broker(start.node.id).map_or(-1, |broker| broker.epoch);
+    if let Some(controller) = shard.controller.borrow().clone() {
+        match controller.shut_down_broker(start.node.id, broker_epoch).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the controlled shutdown was refused"),
+            Err(error) => tracing::error!(%error, "the controlled shutdown is not in the metadata log"),
+        }
+    }
     if let Err(error) = shard.write_checkpoints().await {
         tracing::error!(%error, "the checkpoint files cannot be written");
         clean = false;
     }
-    if let Some(controller) = controller {
-        clean &= controller.close().await.is_ok();
+    shard.controller.take();
+    if let Some(settling) = shard.controller_task.take() {
+        settling.cancel().await;
     }
     if clean {
         for dir in &start.node.log_dirs {
@@ -369,7 +466,7 @@ fn accept_on(core: &Rc<CoreState>, bound: &Bound) {
     }
 }
 
-async fn accept(core: Rc<CoreState>, listener: Listener, name: Arc<str>) {
+async fn accept(core: Rc<CoreState>, listener: socket::Listener, name: Arc<str>) {
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

@@ -328,8 +328,12 @@ impl Connection {
 /// What a frame's first bytes look like when they are no length.
 fn guess_protocol(prefix: [u8; 4]) -> &'static str {
     match &prefix {
-        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" => "; this looks like HTTP, and the port speaks Kafka's protocol",
-        [0x16, 0x03, ..] => "; this looks like TLS, and the listener is PLAINTEXT: set security.protocol=PLAINTEXT",
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" => {
+            "; this looks like HTTP, and the port speaks Kafka's protocol"
+        }
+        [0x16, 0x03, ..] => {
+            "; this looks like TLS, and the listener is PLAINTEXT: set security.protocol=PLAINTEXT"
+        }
         _ => "",
     }
 }

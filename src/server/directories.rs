@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cluster::format;
+use crate::cluster::format::{self, FormatError, FormatOptions};
 use crate::config::ServerConfig;
 use crate::shard::LogDir;
-use crate::storage::checkpoint::{self, DirectoryLock, MetaProperties};
+use crate::storage::checkpoint::{self, DirectoryLock};
 use crate::types::{NodeId, TopicId};
 
 /// The directories, held for this process until dropped.
@@ -14,9 +14,13 @@ pub struct Directories {
     pub cluster_id: String,
     pub dirs: Vec<LogDir>,
     pub metadata_dir: PathBuf,
+    pub metadata_dir_id: TopicId,
+    /// Name, host and port of the controller as the quorum's files name it.
+    pub controller: Vec<(String, String, u16)>,
     /// The broker epoch of the last clean stop; -1 after any other end.
     pub previous_broker_epoch: i64,
-    pub formatted: bool,
+    /// Whether this start made a new cluster.
+    pub is_new: bool,
     _locks: Vec<DirectoryLock>,
 }
 
@@ -25,19 +29,18 @@ pub struct Directories {
 pub enum DirectoryError {
     #[error("{path}: {error}; make it writable for this user, or name another with -o log.dirs=PATH")]
     Io { path: String, error: io::Error },
-    #[error("{0} is in use by another broker; stop that one, or name another directory with -o log.dirs=PATH")]
+    #[error(
+        "{0} is in use by another broker; stop that one, or name another directory with -o log.dirs=PATH"
+    )]
     Locked(String),
-    #[error("{path} belongs to node {found}, and node.id is {expected}; start with -o node.id={found}")]
-    OtherNode { path: String, found: NodeId, expected: NodeId },
-    #[error("{path} belongs to cluster {found}, another directory to {expected}; log.dirs mixes two brokers")]
-    OtherCluster { path: String, found: String, expected: String },
+    #[error(transparent)]
+    Format(#[from] FormatError),
 }
 
 impl Directories {
     /// Makes the directories ready. A directory without `meta.properties` is formatted, or joins the cluster
     /// of the others.
     pub fn open(config: &ServerConfig) -> Result<Directories, DirectoryError> {
-        let node = NodeId(config.node_id);
         let mut paths = config.log_dirs.clone();
         if !paths.contains(&config.metadata_log_dir) {
             paths.push(config.metadata_log_dir.clone());
@@ -48,64 +51,57 @@ impl Directories {
             let lock = DirectoryLock::acquire(path).map_err(|error| io_error(path, error))?;
             locks.push(lock.ok_or_else(|| DirectoryError::Locked(path.display().to_string()))?);
         }
-        let mut known = Vec::new();
-        for path in &paths {
-            known.push(MetaProperties::read(path).map_err(|error| io_error(path, error))?);
-        }
-        let formatted = known.iter().all(Option::is_none);
-        let cluster_id = match known.iter().flatten().next() {
-            Some(meta) => meta.cluster_id.clone(),
-            None => TopicId::random().to_string(),
-        };
-        for (path, meta) in paths.iter().zip(&known) {
-            match meta {
-                Some(meta) => check(path, meta, node, &cluster_id)?,
-                None => {
-                    let holds_metadata = *path == config.metadata_log_dir;
-                    format::format_directory(path, &cluster_id, node, config, holds_metadata)
-                        .map_err(|error| io_error(path, error))?;
-                }
-            }
-        }
+        let controller = controller_endpoints(config);
+        let formatted = format::format(&FormatOptions {
+            node_id: NodeId(config.node_id),
+            log_dirs: config.log_dirs.clone(),
+            metadata_log_dir: config.metadata_log_dir.clone(),
+            cluster_id: None,
+            endpoints: controller.clone(),
+        })?;
         let mut dirs = Vec::new();
-        let mut previous_broker_epoch = None;
-        for path in &config.log_dirs {
-            let meta = MetaProperties::read(path).map_err(|error| io_error(path, error))?;
-            let id = meta.and_then(|meta| meta.directory_id).unwrap_or_default();
-            let clean = checkpoint::take_clean_shutdown(path).map_err(|error| io_error(path, error))?;
-            let epoch = clean.as_ref().map_or(-1, |clean| clean.broker_epoch.unwrap_or(-1));
-            previous_broker_epoch = Some(previous_broker_epoch.map_or(epoch, |before: i64| before.min(epoch)));
-            let offsets =
-                |name| checkpoint::read_offsets(&path.join(name)).map_err(|error| io_error(path, error));
-            dirs.push(LogDir {
-                path: path.clone(),
-                id,
-                clean: clean.is_some(),
-                recovery_points: offsets(checkpoint::RECOVERY_POINTS)?,
-                log_starts: offsets(checkpoint::LOG_STARTS)?,
-            });
+        let mut epochs = Vec::new();
+        for (path, id) in config.log_dirs.iter().zip(&formatted.directory_ids) {
+            let dir = read(path, *id, &mut epochs).map_err(|error| io_error(path, error))?;
+            dirs.push(dir);
         }
         Ok(Directories {
-            cluster_id,
+            cluster_id: formatted.cluster_id,
             dirs,
             metadata_dir: config.metadata_log_dir.clone(),
-            previous_broker_epoch: previous_broker_epoch.unwrap_or(-1),
-            formatted,
+            metadata_dir_id: formatted.metadata_directory_id,
+            controller,
+            // Directories that disagree did not stop together.
+            previous_broker_epoch: epochs.into_iter().min().unwrap_or(-1),
+            is_new: formatted.is_new,
             _locks: locks,
         })
     }
 }
 
-fn check(path: &Path, meta: &MetaProperties, node: NodeId, cluster_id: &str) -> Result<(), DirectoryError> {
-    let path = path.display().to_string();
-    if meta.node_id != node {
-        return Err(DirectoryError::OtherNode { path, found: meta.node_id, expected: node });
+fn read(path: &Path, id: TopicId, epochs: &mut Vec<i64>) -> io::Result<LogDir> {
+    let clean = checkpoint::take_clean_shutdown(path)?;
+    epochs.push(clean.as_ref().and_then(|clean| clean.broker_epoch).unwrap_or(-1));
+    Ok(LogDir {
+        path: path.to_owned(),
+        id,
+        clean: clean.is_some(),
+        recovery_points: checkpoint::read_offsets(&path.join(checkpoint::RECOVERY_POINTS))?,
+        log_starts: checkpoint::read_offsets(&path.join(checkpoint::LOG_STARTS))?,
+    })
+}
+
+/// The controller's listeners as configured; where there are none, the address that Kafka's own sample uses.
+fn controller_endpoints(config: &ServerConfig) -> Vec<(String, String, u16)> {
+    let named = config.controller_listeners.iter().map(|listener| {
+        let host = if listener.host.is_empty() { "localhost" } else { listener.host.as_str() };
+        (listener.name.clone(), host.to_owned(), listener.port)
+    });
+    let named: Vec<_> = named.collect();
+    match named.is_empty() {
+        true => vec![("CONTROLLER".into(), "localhost".into(), 9093)],
+        false => named,
     }
-    if meta.cluster_id != cluster_id {
-        let (found, expected) = (meta.cluster_id.clone(), cluster_id.to_owned());
-        return Err(DirectoryError::OtherCluster { path, found, expected });
-    }
-    Ok(())
 }
 
 fn io_error(path: &Path, error: io::Error) -> DirectoryError {

@@ -21,9 +21,13 @@ pub struct Bound {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("listener {name}: {host}:{port} is in use; stop what listens there, or choose another port with -o listeners={name}://{host}:PORT")]
+    #[error(
+        "listener {name}: {host}:{port} is in use; stop what listens there, or choose another port with -o listeners={name}://{host}:PORT"
+    )]
     InUse { name: String, host: String, port: u16 },
-    #[error("listener {name}: cannot listen on {host}:{port}: {error}; name an address of this host in listeners")]
+    #[error(
+        "listener {name}: cannot listen on {host}:{port}: {error}; name an address of this host in listeners"
+    )]
     Io { name: String, host: String, port: u16, error: io::Error },
     #[error("listener {name}: the protocol {protocol:?} is not served yet; use PLAINTEXT")]
     Protocol { name: String, protocol: SecurityProtocol },
@@ -59,14 +63,19 @@ fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
     };
     let addresses: Vec<SocketAddr> = match host.as_str() {
         // Every address, over both protocols where the host has both.
-        "" => vec![(std::net::Ipv6Addr::UNSPECIFIED, port).into(), (std::net::Ipv4Addr::UNSPECIFIED, port).into()],
+        "" => vec![
+            (std::net::Ipv6Addr::UNSPECIFIED, port).into(),
+            (std::net::Ipv4Addr::UNSPECIFIED, port).into(),
+        ],
         host => (host, port).to_socket_addrs().map_err(&error)?.collect(),
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses {
         match Listeners::bind(address, cores) {
             Ok(listeners) => return Ok(Bound { name: listener.name.as_str().into(), listeners }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(self::ListenError::InUse { name, host, port }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(self::ListenError::InUse { name, host, port });
+            }
             Err(error) => last = error,
         }
     }

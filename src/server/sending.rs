@@ -49,7 +49,7 @@ pub async fn send(socket: &Socket, parts: Vec<Part>) -> io::Result<()> {
                 if let Some(head) = gathered.take() {
                     send_bytes(socket, head.freeze(), true).await?;
                 }
-                splice_slice(socket, &slice).await?;
+                splice_slice(socket, &slice, parts.peek().is_some()).await?;
             }
         }
     }
@@ -78,7 +78,7 @@ async fn send_bytes(socket: &Socket, mut bytes: Bytes, more: bool) -> io::Result
 async fn copy_slice(slice: &Slice, into: &mut BytesMut) -> io::Result<()> {
     let length = slice.length as usize;
     if !pipes::cached(slice.file.as_fd(), slice.position, u64::from(slice.length)) {
-        pipes::read_ahead(slice.file.as_fd(), slice.position, u64::from(slice.length)).await?;
+        pipes::read_ahead(&slice.file, slice.position, u64::from(slice.length)).await?;
     }
     let start = into.len();
     into.resize(start + length, 0);
@@ -98,14 +98,15 @@ async fn copy_slice(slice: &Slice, into: &mut BytesMut) -> io::Result<()> {
     Ok(())
 }
 
-async fn splice_slice(socket: &Socket, slice: &Slice) -> io::Result<()> {
+async fn splice_slice(socket: &Socket, slice: &Slice, more: bool) -> io::Result<()> {
     let (mut position, end) = (slice.position, slice.position + u64::from(slice.length));
     while position < end {
         let length = (end - position).min(READ_AHEAD_BYTES);
         if !pipes::cached(slice.file.as_fd(), position, length) {
-            pipes::read_ahead(slice.file.as_fd(), position, length).await?;
+            pipes::read_ahead(&slice.file, position, length).await?;
         }
-        pipes::splice_to_socket(slice.file.as_fd(), position, length, socket).await?;
+        let more = more || position + length < end;
+        pipes::splice_to_socket(&slice.file, position, length, socket, more, None).await?;
         position += length;
     }
     Ok(())

@@ -28,10 +28,25 @@ static RESERVED: AtomicU64 = AtomicU64::new(0);
 
 /// Work that nobody waits for.
 pub(super) enum Job {
-    Reserve { log: Rc<Log>, base: Offset, file: Arc<SegmentFile>, from: u64, bytes: u64 },
-    WriteBack { log: Rc<Log>, base: Offset, file: Arc<SegmentFile>, from: u64, to: u64 },
+    Reserve {
+        log: Rc<Log>,
+        base: Offset,
+        file: Arc<SegmentFile>,
+        from: u64,
+        bytes: u64,
+    },
+    WriteBack {
+        log: Rc<Log>,
+        base: Offset,
+        file: Arc<SegmentFile>,
+        from: u64,
+        to: u64,
+    },
     /// Gives reserved blocks back: the file ends at `bytes`.
-    Trim { file: Arc<SegmentFile>, bytes: u64 },
+    Trim {
+        file: Arc<SegmentFile>,
+        bytes: u64,
+    },
 }
 
 /// One a core.

@@ -176,7 +176,8 @@ impl MetaProperties {
             if line.is_empty() || line.starts_with(['#', '!']) {
                 continue;
             }
-            let (key, value) = line.split_once('=').ok_or_else(|| Malformed(format!("no value in {line:?}")))?;
+            let (key, value) =
+                line.split_once('=').ok_or_else(|| Malformed(format!("no value in {line:?}")))?;
             values.insert(key.trim(), value.trim().replace('\\', ""));
         }
         let wanted = |key: &str| values.get(key).ok_or_else(|| Malformed(format!("{key} was not found")));
@@ -186,7 +187,9 @@ impl MetaProperties {
         let node_id = wanted("node.id")?;
         let directory_id = match values.get("directory.id") {
             None => None,
-            Some(text) => Some(TopicId::parse(text).ok_or_else(|| Malformed(format!("bad directory.id {text}")))?),
+            Some(text) => {
+                Some(TopicId::parse(text).ok_or_else(|| Malformed(format!("bad directory.id {text}")))?)
+            }
         };
         Ok(MetaProperties {
             cluster_id: wanted("cluster.id")?.clone(),

@@ -73,7 +73,9 @@ pub struct SegmentFlush {
 impl SegmentFlush {
     fn perform(&self, dir: &Path) -> Result<(), StorageError> {
         if self.seal {
-            for (suffix, (position, bytes)) in [(INDEX_SUFFIX, &self.offsets), (TIME_INDEX_SUFFIX, &self.times)] {
+            for (suffix, (position, bytes)) in
+                [(INDEX_SUFFIX, &self.offsets), (TIME_INDEX_SUFFIX, &self.times)]
+            {
                 let path = path_of(dir, self.base, suffix);
                 let completed = SegmentFile::open(&path).and_then(|index| {
                     index.write_at(bytes, *position)?;

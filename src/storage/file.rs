@@ -264,11 +264,21 @@ pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Create(PathBuf),
-    Write { path: PathBuf, position: u64, length: usize },
-    Truncate { path: PathBuf, length: u64 },
+    Write {
+        path: PathBuf,
+        position: u64,
+        length: usize,
+    },
+    Truncate {
+        path: PathBuf,
+        length: u64,
+    },
     /// Returned from fdatasync or fsync.
     Sync(PathBuf),
-    Rename { from: PathBuf, to: PathBuf },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
     Remove(PathBuf),
     /// Somebody was told that something is done; the text says what.
     Answer(String),

@@ -186,7 +186,8 @@ impl Log {
         appender: &Rc<Appender>,
     ) -> Result<Rc<Log>, StorageError> {
         let now_ms = crate::clock::wall_ms();
-        let (loading_dir, loading_config, topic_id) = (dir.clone(), LogConfig::clone(&config), opening.topic_id);
+        let (loading_dir, loading_config, topic_id) =
+            (dir.clone(), LogConfig::clone(&config), opening.topic_id);
         let loaded =
             blocking(move || recovery::load(&loading_dir, &loading_config, &opening, now_ms)).await?;
         let name = dir.file_name().map(|name| name.to_string_lossy().into()).unwrap_or_default();
@@ -219,7 +220,8 @@ impl Log {
             let segment = Segment::stored(stored, &config, now_ms);
             state.segments.push_back(segment);
         }
-        let ends: Vec<Offset> = state.segments.iter().skip(1).map(|s| s.base).chain([loaded.log_end]).collect();
+        let ends: Vec<Offset> =
+            state.segments.iter().skip(1).map(|s| s.base).chain([loaded.log_end]).collect();
         for (segment, end) in state.segments.iter_mut().zip(ends) {
             segment.synced = end <= loaded.recovery_point;
         }
@@ -330,12 +332,7 @@ impl Log {
         }
         let log_append_time = (batch.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
         let timestamp_ms = log_append_time.unwrap_or(batch.max_timestamp);
-        let place = Place {
-            first,
-            last: first.plus(i64::from(batch.last_offset_delta)),
-            position: 0,
-            bytes,
-        };
+        let place = Place { first, last: first.plus(i64::from(batch.last_offset_delta)), position: 0, bytes };
         let header = batch.stamp(first, leader_epoch, log_append_time);
         let staged = Staged { header, batch: batch.bytes.clone(), place };
         self.stage(staged, by, false, timestamp_ms, leader_epoch, now_ms);
@@ -359,7 +356,8 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         self.check_online()?;
         let bytes = self.check_size(batch.len())?;
-        let (mut header, _) = BatchHeader::read_from_prefix(&batch).expect("a built batch has a whole header");
+        let (mut header, _) =
+            BatchHeader::read_from_prefix(&batch).expect("a built batch has a whole header");
         let first = self.log_end.get();
         header.base_offset = first.0.into();
         header.partition_leader_epoch = leader_epoch.0.into();
@@ -695,8 +693,10 @@ impl Log {
     pub async fn max_timestamp(self: &Rc<Self>) -> Result<Option<(i64, Offset, LeaderEpoch)>, StorageError> {
         let search = self.warmly(State::search_largest).await?;
         let Some((search, largest_ms)) = search else { return Ok(None) };
-        blocking(move || search.first_record(|batch| batch == largest_ms, |timestamp, _| timestamp == largest_ms))
-            .await
+        blocking(move || {
+            search.first_record(|batch| batch == largest_ms, |timestamp, _| timestamp == largest_ms)
+        })
+        .await
     }
 
     /// Repeats a look into the state until all that it needs is in memory.
@@ -781,7 +781,8 @@ impl Log {
         let mut state = self.state.borrow_mut();
         state.turn = state.turn.wrapping_add(1);
         state.expire_producers(now_ms);
-        let idle = self.written.get() == self.log_end.get() && !self.making_files.get() && !self.flushing.get();
+        let idle =
+            self.written.get() == self.log_end.get() && !self.making_files.get() && !self.flushing.get();
         let trim = if idle { state.close_idle() } else { None };
         let flush = self.flushed.get() < self.log_end.get()
             && now_ms.saturating_sub(state.flushed_at_ms) >= state.config.flush_ms;
@@ -885,8 +886,12 @@ impl Log {
                 return Ok(());
             }
             std::future::poll_fn(|context| {
-                let newest =
-                    self.state.borrow().segments.back().is_some_and(|segment| segment.on_disk == OnDisk::Present);
+                let newest = self
+                    .state
+                    .borrow()
+                    .segments
+                    .back()
+                    .is_some_and(|segment| segment.on_disk == OnDisk::Present);
                 if newest || self.offline.borrow().is_some() {
                     return Poll::Ready(());
                 }

@@ -24,8 +24,8 @@ mod waiting;
 pub use appender::Appender;
 pub use file::SegmentFile;
 pub use log::{AppendError, Appended, Log, LogConfig, Opening, StorageError};
-pub use recovery::{DirectoryName, Progress, directory_name};
 pub use reader::{ReadError, Slice};
+pub use recovery::{DirectoryName, Progress, directory_name};
 
 #[cfg(test)]
 mod tests;

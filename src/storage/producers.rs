@@ -290,7 +290,8 @@ impl Producers {
             if known.count < producer.count {
                 (known.batches, known.count) = (producer.batches, producer.count);
             }
-            complete &= usize::from(known.count) == BATCHES_REMEMBERED || known.batches[0].first_sequence() == 0;
+            complete &=
+                usize::from(known.count) == BATCHES_REMEMBERED || known.batches[0].first_sequence() == 0;
         }
         complete
     }
@@ -341,7 +342,8 @@ impl Producers {
         }
         let count = i32::from_be_bytes([head[6], head[7], head[8], head[9]]);
         let entries = &bytes[ENTRIES_START..];
-        if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_BYTES)) != Some(entries.len()) {
+        if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_BYTES)) != Some(entries.len())
+        {
             return Err(short());
         }
         let mut producers = Producers::default();

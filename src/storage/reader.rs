@@ -108,7 +108,8 @@ impl HeaderWalk {
     const CHUNK_BYTES: usize = 4096;
 
     pub fn new(file: Arc<SegmentFile>, position: u64, end: u64, waiting: Waiting) -> HeaderWalk {
-        let chunk_bytes = if waiting == Waiting::Allowed { 16 * Self::CHUNK_BYTES } else { Self::CHUNK_BYTES };
+        let chunk_bytes =
+            if waiting == Waiting::Allowed { 16 * Self::CHUNK_BYTES } else { Self::CHUNK_BYTES };
         HeaderWalk {
             file,
             position,

@@ -75,7 +75,10 @@ pub fn load(dir: &Path, config: &LogConfig, opening: &Opening, now_ms: i64) -> R
 /// What the name of a directory inside a log directory says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryName {
-    Partition { topic: String, partition: i32 },
+    Partition {
+        topic: String,
+        partition: i32,
+    },
     /// `<topic>-<partition>.<uuid>-delete`: on its way out.
     Deleted,
     /// `-future` and `-stray`: Kafka's, left alone.
@@ -200,7 +203,8 @@ impl Loader<'_> {
         if !names.iter().any(|name| is_left_over(name)) {
             return Ok(names);
         }
-        let cleaned_from = names.iter().filter(|n| n.ends_with(".cleaned")).filter_map(|n| offset_of(n)).min();
+        let cleaned_from =
+            names.iter().filter(|n| n.ends_with(".cleaned")).filter_map(|n| offset_of(n)).min();
         let mut swaps = Vec::new();
         for name in names.iter().filter(|name| is_left_over(name)) {
             match offset_of(name) {
@@ -236,8 +240,11 @@ impl Loader<'_> {
         names: &[String],
         epochs: &mut Epochs,
     ) -> Result<(Vec<Stored>, Option<Offset>), StorageError> {
-        let bases: BTreeSet<i64> =
-            names.iter().filter(|name| name.ends_with(LOG_SUFFIX)).filter_map(|name| offset_of(name)).collect();
+        let bases: BTreeSet<i64> = names
+            .iter()
+            .filter(|name| name.ends_with(LOG_SUFFIX))
+            .filter_map(|name| offset_of(name))
+            .collect();
         for name in names {
             let is_index = name.ends_with(INDEX_SUFFIX) || name.ends_with(TIME_INDEX_SUFFIX);
             if is_index && offset_of(name).is_some_and(|base| !bases.contains(&base)) {
@@ -266,7 +273,8 @@ impl Loader<'_> {
         let mut segments: Vec<Stored> = Vec::with_capacity(stored.len());
         let mut log_end = None;
         for (i, (mut segment, _)) in stored.into_iter().enumerate() {
-            let floor = segments.last().map_or(segment.base, |_| segment.base.max(log_end.unwrap_or(segment.base)));
+            let floor =
+                segments.last().map_or(segment.base, |_| segment.base.max(log_end.unwrap_or(segment.base)));
             let mut cut = false;
             if unsure[i] {
                 (segment, log_end, cut) = self.recover(segment, floor, epochs)?;
@@ -297,7 +305,9 @@ impl Loader<'_> {
         let path = path_of(self.dir, base, LOG_SUFFIX);
         let meta = fs::metadata(&path).map_err(|e| StorageError::io("look at", &path, &e))?;
         let entries = |suffix, entry_bytes: usize| {
-            fs::metadata(path_of(self.dir, base, suffix)).ok().map(|meta| (meta.len() / entry_bytes as u64) as u32)
+            fs::metadata(path_of(self.dir, base, suffix))
+                .ok()
+                .map(|meta| (meta.len() / entry_bytes as u64) as u32)
         };
         let offset_entries = entries(INDEX_SUFFIX, OffsetEntry::BYTES);
         let time_entries = entries(TIME_INDEX_SUFFIX, TimeEntry::BYTES);
@@ -488,7 +498,9 @@ impl Loader<'_> {
             while let Some((position, header)) =
                 walk.next_header().map_err(|e| StorageError::miss("read", &path, e))?
             {
-                let Some(by) = ProducedBy::of(&header).filter(|_| header.last_offset() >= from) else { continue };
+                let Some(by) = ProducedBy::of(&header).filter(|_| header.last_offset() >= from) else {
+                    continue;
+                };
                 let timestamp_ms = header.max_timestamp.get();
                 if header.attributes().is_control() {
                     let coordinator_epoch = coordinator_epoch(&file, position, &header).unwrap_or(-1);
@@ -502,7 +514,11 @@ impl Loader<'_> {
     }
 
     /// The position of the last index entry that `keep` holds for, 0 where there is none.
-    fn position_before(&self, segment: &Stored, keep: impl Fn(&OffsetEntry) -> bool) -> Result<u64, StorageError> {
+    fn position_before(
+        &self,
+        segment: &Stored,
+        keep: impl Fn(&OffsetEntry) -> bool,
+    ) -> Result<u64, StorageError> {
         let entries: Vec<OffsetEntry> = self.read_index(segment.base, INDEX_SUFFIX)?;
         let count = entries.partition_point(keep);
         Ok(count.checked_sub(1).map_or(0, |last| u64::from(entries[last].position)))

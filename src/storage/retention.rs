@@ -58,9 +58,8 @@ pub fn segments_to_delete(
         });
     }
     if config.retention_ms >= 0 {
-        gone = run(gone, &mut |i| {
-            now_ms.saturating_sub(segments[i].largest_timestamp_ms) > config.retention_ms
-        });
+        gone =
+            run(gone, &mut |i| now_ms.saturating_sub(segments[i].largest_timestamp_ms) > config.retention_ms);
     }
     gone
 }

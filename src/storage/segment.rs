@@ -128,7 +128,14 @@ impl Segment {
 
     /// Whether a batch of `bytes` with this largest timestamp and last offset must open a new segment.
     /// Source: LogSegment.shouldRoll.
-    pub fn must_roll(&self, config: &LogConfig, bytes: u32, timestamp_ms: i64, last: Offset, now_ms: i64) -> bool {
+    pub fn must_roll(
+        &self,
+        config: &LogConfig,
+        bytes: u32,
+        timestamp_ms: i64,
+        last: Offset,
+        now_ms: i64,
+    ) -> bool {
         if self.size == 0 {
             return false;
         }

@@ -18,9 +18,7 @@ use crate::storage::log::{Log, LogConfig, StorageError};
 use crate::storage::producers::Producers;
 use crate::storage::reader::{HeaderWalk, Place, Slice, Tail, Waiting};
 use crate::storage::retention::{self, Aged};
-use crate::storage::segment::{
-    INDEX_SUFFIX, OnDisk, RESERVE_STEP_MIN, Segment, TIME_INDEX_SUFFIX, path_of,
-};
+use crate::storage::segment::{INDEX_SUFFIX, OnDisk, RESERVE_STEP_MIN, Segment, TIME_INDEX_SUFFIX, path_of};
 use crate::types::{Offset, TopicId};
 
 /// Write-back of a segment is asked for whenever so many bytes are new.
@@ -151,7 +149,8 @@ impl State {
         let position = u64::from(segment.written);
         if count <= SMALL_RUN {
             let mut small: [IoSlice<'_>; 2 * SMALL_RUN] = std::array::from_fn(|_| IoSlice::new(&[]));
-            let filled = small.iter_mut().zip(pieces).map(|(slot, piece)| *slot = IoSlice::new(piece)).count();
+            let filled =
+                small.iter_mut().zip(pieces).map(|(slot, piece)| *slot = IoSlice::new(piece)).count();
             file.write_vectored_at(&mut small[..filled], position)?;
         } else {
             file.write_vectored_at(&mut pieces.map(IoSlice::new).collect::<Vec<_>>(), position)?;
@@ -242,7 +241,9 @@ impl State {
     fn segment_flush(&mut self, index: usize, seal: bool) -> Result<SegmentFlush, StorageError> {
         let turn = self.turn;
         let segment = &mut self.segments[index];
-        let file = segment.open(&self.dir, turn).map_err(|e| StorageError::io("open a segment in", &self.dir, &e))?;
+        let file = segment
+            .open(&self.dir, turn)
+            .map_err(|e| StorageError::io("open a segment in", &self.dir, &e))?;
         let nothing = || (0, Vec::new());
         Ok(SegmentFlush {
             base: segment.base,
@@ -476,5 +477,4 @@ impl State {
             segment.release_reserved();
         }
     }
-
 }

@@ -7,11 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use crate::protocol::batch::{BatchBuilder, BatchIter, CheckedBatch, ProduceLimits, TimestampType, check_produced};
+use crate::protocol::batch::{
+    BatchBuilder, BatchIter, CheckedBatch, ProduceLimits, TimestampType, check_produced,
+};
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::storage::file::recorder;
 use crate::storage::file::{Step, answered};
-use crate::storage::{AppendError, Appended, Appender, Log, LogConfig, Opening, ReadError, Slice, StorageError};
+use crate::storage::{
+    AppendError, Appended, Appender, Log, LogConfig, Opening, ReadError, Slice, StorageError,
+};
 use crate::types::{LeaderEpoch, Offset, PartitionId, ProducerId, TopicId};
 
 const NOW: i64 = 1_700_000_000_000;
@@ -33,9 +37,14 @@ struct Random(u64);
 
 impl Random {
     fn seeded(test: &str) -> Random {
-        let seed: u64 = std::env::var("THALWEG_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos().into()
-        });
+        let seed: u64 =
+            std::env::var("THALWEG_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+                std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .unwrap()
+                    .subsec_nanos()
+                    .into()
+            });
         println!("{test}: THALWEG_SEED={seed}");
         Random(seed ^ 0x9E37_79B9_7F4A_7C15)
     }
@@ -222,7 +231,8 @@ fn appended_batches_are_read_back() {
         log.written_to(Offset(3)).await.unwrap();
         let mut all = vec![(0, 2)];
         for i in 0..100 {
-            let appended = append(&log, Made { records: 1 + i % 4, value_bytes: i as usize, ..Made::default() });
+            let appended =
+                append(&log, Made { records: 1 + i % 4, value_bytes: i as usize, ..Made::default() });
             all.push((appended.base_offset.0, appended.last_offset.0));
             if i % 3 == 0 {
                 log.written_to(log.log_end()).await.unwrap();
@@ -238,7 +248,10 @@ fn appended_batches_are_read_back() {
             }
         }
         log.close().await.unwrap();
-        assert!(matches!(log.read(Offset(0), Offset(1), 1, true), Err(ReadError::Offline(StorageError::Closed))));
+        assert!(matches!(
+            log.read(Offset(0), Offset(1), 1, true),
+            Err(ReadError::Offline(StorageError::Closed))
+        ));
     });
 }
 
@@ -265,7 +278,11 @@ fn reads_keep_to_limits_and_the_high_watermark() {
             assert_eq!(lengths(0, 20, u32::MAX, false).await, Some(10 * one));
             assert_eq!(lengths(3, 20, u32::MAX, false).await, Some(9 * one), "an offset inside a batch");
             assert_eq!(lengths(0, 6, u32::MAX, false).await, Some(3 * one));
-            assert_eq!(lengths(0, 5, u32::MAX, false).await, Some(2 * one), "a batch that reaches past is left out");
+            assert_eq!(
+                lengths(0, 5, u32::MAX, false).await,
+                Some(2 * one),
+                "a batch that reaches past is left out"
+            );
             assert_eq!(lengths(6, 6, u32::MAX, true).await, None);
             assert_eq!(lengths(7, 6, u32::MAX, true).await, None);
             assert_eq!(lengths(0, 20, one + 5, false).await, Some(one + 5), "the last batch may be cut");
@@ -290,7 +307,10 @@ fn a_clean_stop_loses_nothing_and_scans_nothing() {
         for round in 0..4 {
             for i in 0..20 {
                 let producer = Some((5, 0, 20 * round + i));
-                append(&log, Made { value_bytes: 50, producer, timestamp: NOW + i64::from(i), ..Made::default() });
+                append(
+                    &log,
+                    Made { value_bytes: 50, producer, timestamp: NOW + i64::from(i), ..Made::default() },
+                );
             }
             log.close().await.unwrap();
             assert_eq!(log.flushed(), log.log_end());
@@ -320,14 +340,23 @@ fn idempotence_holds_across_append_and_kill() {
         let dir = partition_dir(&tmp);
         let config = small_segments();
         let log = open(&dir, &config, unclean(), &appender).await;
-        let batch = |sequence| Made { records: 2, value_bytes: 40, producer: Some((9, 1, sequence)), ..Made::default() };
+        let batch = |sequence| Made {
+            records: 2,
+            value_bytes: 40,
+            producer: Some((9, 1, sequence)),
+            ..Made::default()
+        };
         for i in 0..30 {
             append(&log, batch(2 * i));
         }
         let again = log.append(&batch(56).checked(), LeaderEpoch(0), NOW).unwrap();
         assert!(again.duplicate);
         assert_eq!((again.base_offset, again.last_offset), (Offset(56), Offset(57)));
-        assert_eq!(again.log_append_time_ms, NOW + 1, "a duplicate is answered with its original's timestamp");
+        assert_eq!(
+            again.log_append_time_ms,
+            NOW + 1,
+            "a duplicate is answered with its original's timestamp"
+        );
         let skipped = log.append(&batch(62).checked(), LeaderEpoch(0), NOW);
         assert!(matches!(skipped, Err(AppendError::OutOfOrderSequence(_))));
         let fenced = Made { producer: Some((9, 0, 60)), ..Made::default() };
@@ -353,7 +382,8 @@ fn log_append_time_is_stamped_and_answered() {
     on_core(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
         let log = open(&partition_dir(&tmp), &LogConfig::default(), unclean(), &appender).await;
-        let batch = Made { records: 3, timestamp: 5, ..Made::default() }.checked_as(TimestampType::LogAppendTime);
+        let batch =
+            Made { records: 3, timestamp: 5, ..Made::default() }.checked_as(TimestampType::LogAppendTime);
         let appended = log.append(&batch, LeaderEpoch(7), NOW).unwrap();
         assert_eq!(appended.log_append_time_ms, NOW);
         log.written_to(Offset(3)).await.unwrap();
@@ -377,7 +407,8 @@ fn offsets_are_found_by_timestamp() {
         let mut log = open(&dir, &config, unclean(), &appender).await;
         assert_eq!(log.offset_for_timestamp(0).await.unwrap(), None);
         assert_eq!(log.max_timestamp().await.unwrap(), None);
-        let codecs = [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd, Compression::Snappy];
+        let codecs =
+            [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd, Compression::Snappy];
         for i in 0..60 {
             let timestamp = NOW + 10 * i;
             let codec = codecs[i as usize % codecs.len()];
@@ -413,7 +444,8 @@ fn a_torn_tail_is_cut_at_the_last_whole_batch() {
         let config = LogConfig { segment_bytes: 400, index_interval_bytes: 100, ..config() };
         let log = open(&dir, &config, unclean(), &appender).await;
         for i in 0..11 {
-            append_written(&log, Made { producer: Some((1, 0, i)), value_bytes: 20, ..Made::default() }).await;
+            append_written(&log, Made { producer: Some((1, 0, i)), value_bytes: 20, ..Made::default() })
+                .await;
         }
         let all = batches(&log, 0).await;
         let newest = files(&dir, ".log").pop().unwrap();
@@ -536,12 +568,8 @@ fn random_lives_of_a_log_match_a_model() {
     on_core(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
         let mut dir = tmp.path().join("life-0").join("t-0");
-        let config = LogConfig {
-            segment_bytes: 3000,
-            index_interval_bytes: 300,
-            segment_index_bytes: 96,
-            ..config()
-        };
+        let config =
+            LogConfig { segment_bytes: 3000, index_interval_bytes: 300, segment_index_bytes: 96, ..config() };
         let mut log = open(&dir, &config, unclean(), &appender).await;
         let mut model: Vec<(i64, i64, usize)> = Vec::new();
         let mut sequences = [0i32; 3];
@@ -623,7 +651,10 @@ fn retention_takes_the_oldest_segments() {
         log.set_config(Rc::new(LogConfig { retention_bytes: 1500, ..config.clone() }));
         assert!(log.retain(log.written(), NOW).await.unwrap() > 0);
         assert!(log.size_bytes() >= 1500 && log.size_bytes() < 2600);
-        assert_eq!(log.read(log.log_start(), log.written(), 1, true).unwrap().unwrap().first_offset, log.log_start());
+        assert_eq!(
+            log.read(log.log_start(), log.written(), 1, true).unwrap().unwrap().first_offset,
+            log.log_start()
+        );
         // By time everything goes; the log goes on where it ended.
         log.set_config(Rc::new(LogConfig { retention_ms: 1_000, ..config.clone() }));
         log.retain(log.written(), NOW + 2_000).await.unwrap();
@@ -660,7 +691,10 @@ fn truncation_brings_offsets_and_sequences_back() {
             assert_eq!(batches(&log, 0).await.len() as i64, to);
             let wanted = (to > 0).then(|| LeaderEpoch((to as i32 - 1) / 10));
             assert_eq!(log.latest_epoch(), wanted);
-            assert_eq!(log.producers().first().map(|p| i64::from(p.last_sequence) + 1), (to > 0).then_some(to));
+            assert_eq!(
+                log.producers().first().map(|p| i64::from(p.last_sequence) + 1),
+                (to > 0).then_some(to)
+            );
         }
         append_written(&log, Made { producer: Some((1, 0, 0)), ..Made::default() }).await;
         log.close().await.unwrap();
@@ -682,7 +716,10 @@ fn a_failed_write_takes_the_log_offline_and_no_other() {
         append(&log, Made::default());
         append(&other, Made::default());
         let failed = log.written_to(Offset(1)).await;
-        assert!(matches!(failed, Err(StorageError::Io { kind: std::io::ErrorKind::StorageFull, .. })), "{failed:?}");
+        assert!(
+            matches!(failed, Err(StorageError::Io { kind: std::io::ErrorKind::StorageFull, .. })),
+            "{failed:?}"
+        );
         assert!(log.offline().is_some());
         let refused = log.append(&Made::default().checked(), LeaderEpoch(0), NOW);
         assert!(matches!(refused, Err(AppendError::Offline(_))));
@@ -750,9 +787,11 @@ fn the_recovery_point_rises_with_sealed_segments() {
         let dir = partition_dir(&tmp);
         let log = open(&dir, &small_segments(), unclean(), &appender).await;
         for i in 0..60 {
-            append_written(&log, Made { value_bytes: 50, producer: Some((1, 0, i)), ..Made::default() }).await;
+            append_written(&log, Made { value_bytes: 50, producer: Some((1, 0, i)), ..Made::default() })
+                .await;
         }
-        let newest: i64 = files(&dir, ".log").pop().unwrap().file_stem().unwrap().to_string_lossy().parse().unwrap();
+        let newest: i64 =
+            files(&dir, ".log").pop().unwrap().file_stem().unwrap().to_string_lossy().parse().unwrap();
         while log.flushed() < Offset(newest) {
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
@@ -767,7 +806,10 @@ fn the_recovery_point_rises_with_sealed_segments() {
         assert_eq!(progress.segments_done.load(std::sync::atomic::Ordering::Relaxed), 1);
         assert_eq!(recovered.log_end(), Offset(60));
         for i in 55..60 {
-            assert!(append(&recovered, Made { value_bytes: 50, producer: Some((1, 0, i)), ..Made::default() }).duplicate);
+            assert!(
+                append(&recovered, Made { value_bytes: 50, producer: Some((1, 0, i)), ..Made::default() })
+                    .duplicate
+            );
         }
         recovered.close().await.unwrap();
         log.close().await.unwrap();
@@ -864,8 +906,10 @@ fn dump_with_kafka(dirs: &[&Path]) {
                 .unwrap();
             let text = String::from_utf8_lossy(&output.stdout);
             let complaints = String::from_utf8_lossy(&output.stderr);
-            let complaints: Vec<&str> =
-                complaints.lines().filter(|line| !line.contains("SLF4J") && !line.contains("StatusLogger")).collect();
+            let complaints: Vec<&str> = complaints
+                .lines()
+                .filter(|line| !line.contains("SLF4J") && !line.contains("StatusLogger"))
+                .collect();
             assert!(output.status.success() && complaints.is_empty(), "{mode}: {complaints:?}");
             for word in ["invalid bytes", "isvalid: false", "Mismatch", "mismatch", "out of order"] {
                 assert!(!text.contains(word), "{mode} says {word}: {text}");
