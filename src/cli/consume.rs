@@ -90,7 +90,7 @@ pub fn run(args: &ConsumeArgs) -> Result<ExitCode, Problem> {
     let topics = pattern::select(&cluster.topics, &args.topics, false)?;
     let mut positions = Vec::new();
     for topic in &topics {
-        positions.extend(begin(&mut client, &cluster, topic, args)?);
+        positions.extend(begin(&mut client, topic, args)?);
     }
     let total =
         positions.iter().map(|position| position.until.map_or(0, |end| end.0 - position.next.0)).sum();
@@ -136,7 +136,6 @@ fn style(args: &ConsumeArgs, topics: &[&Topic]) -> Style {
 /// Where to read each partition of a topic from, and, unless it is followed, until where.
 fn begin(
     client: &mut Client,
-    cluster: &Cluster,
     topic: &Topic,
     args: &ConsumeArgs,
 ) -> Result<Vec<Position>, Problem> {
@@ -149,7 +148,7 @@ fn begin(
         there.into_iter().filter(|id| args.partition.is_empty() || args.partition.contains(&id.0)).collect();
     let mut at = |timestamp: i64| -> Result<BTreeMap<PartitionId, Option<Offset>>, ClientError> {
         let asked: Vec<(PartitionId, i64)> = wanted.iter().map(|id| (*id, timestamp)).collect();
-        client.list_offsets(cluster, topic, &asked)
+        client.list_offsets(&topic.name, &asked)
     };
     let (earliest, latest) = (at(EARLIEST)?, at(LATEST)?);
     let by_time = match args.from {
@@ -316,9 +315,7 @@ impl<W: Write> Reading<W> {
             self.trouble(&error)?;
             return Ok(position);
         }
-        let cluster = client.metadata(Some(&[&position.topic]), false)?;
-        let Some(topic) = cluster.topics.first() else { return Err(error.into()) };
-        let first = client.list_offsets(&cluster, topic, &[(position.partition, EARLIEST)])?;
+        let first = client.list_offsets(&position.topic, &[(position.partition, EARLIEST)])?;
         let first = first.get(&position.partition).copied().flatten().unwrap_or(position.next);
         if first <= position.next {
             // The log ends before what was read: the topic was made anew, or records were lost.

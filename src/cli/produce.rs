@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use indicatif::{DecimalBytes, HumanCount};
 
 use super::input::{self, Chunk, Extra, Format, Slot};
 use super::problem::Problem;
@@ -391,16 +392,15 @@ impl Summary {
             println!("{object}");
             return;
         }
-        let per_second = |count: u64| count as f64 / seconds.max(1e-6);
+        let per_second = |count: u64| (count as f64 / seconds.max(1e-6)) as u64;
         eprintln!(
-            "{} records, {:.1} MB ({:.1} MB sent) to {} in {:.2} s: {:.0} records/s, {:.1} MB/s",
-            self.records,
-            self.input_bytes as f64 / 1e6,
-            self.sent_bytes as f64 / 1e6,
+            "{} records, {} ({} sent) to {} in {seconds:.2} s: {} records/s, {}/s",
+            HumanCount(self.records),
+            DecimalBytes(self.input_bytes),
+            DecimalBytes(self.sent_bytes),
             self.topic,
-            seconds,
-            per_second(self.records),
-            per_second(self.input_bytes) / 1e6,
+            HumanCount(per_second(self.records)),
+            DecimalBytes(per_second(self.input_bytes)),
         );
     }
 }

@@ -269,17 +269,20 @@ fn record_bytes(record: &NewRecord<'_>) -> usize {
 
 /// A producer id, or `None` from a broker that knows no idempotence.
 fn init_producer(client: &mut Client) -> Result<Option<(ProducerId, i16)>, ClientError> {
-    let response = client.ask_any(|_| {
-        InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(i32::MAX)
-            .with_producer_id(WireProducerId(-1))
-            .with_producer_epoch(-1)
+    let response = client.patiently(|client| {
+        let response = client.ask_any(|_| {
+            InitProducerIdRequest::default()
+                .with_transactional_id(None)
+                .with_transaction_timeout_ms(i32::MAX)
+                .with_producer_id(WireProducerId(-1))
+                .with_producer_epoch(-1)
+        })?;
+        ClientError::check(|| "a producer id".to_owned(), response.error_code, None)?;
+        Ok(response)
     });
     let response = match response {
         Err(ClientError::Unsupported { .. }) => return Ok(None),
         other => other?,
     };
-    ClientError::check(|| "a producer id".to_owned(), response.error_code, None)?;
     Ok(Some((ProducerId(response.producer_id.0), response.producer_epoch)))
 }

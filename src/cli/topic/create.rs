@@ -76,7 +76,7 @@ pub fn run(args: &CreateArgs) -> Result<ExitCode, Problem> {
 /// Says what was made; `None` was there before.
 fn print(args: &CreateArgs, name: &str, created: Option<CreatedTopic>) {
     let is_new = created.is_some();
-    let id = created.as_ref().map(|topic| topic.id).filter(|id| !id.is_zero());
+    let id = created.as_ref().map(|topic| topic.id).filter(|id| !id.is_zero() && !args.dry_run);
     let partitions = created.as_ref().and_then(|topic| topic.partitions);
     let replication = created.as_ref().and_then(|topic| topic.replication);
     if args.target.json {

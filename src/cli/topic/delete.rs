@@ -70,8 +70,8 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
 /// Names the topics and asks.
 fn is_confirmed(topics: &[&Topic]) -> Result<bool, Problem> {
     if !std::io::stdin().is_terminal() {
-        let count = topics.len();
-        return Err(Problem::new(format!("{count} topics would be deleted, and nobody is there to ask"))
+        let what = if topics.len() == 1 { "a topic".to_owned() } else { format!("{} topics", topics.len()) };
+        return Err(Problem::new(format!("{what} would be deleted, and nobody is there to ask"))
             .mend("add --yes to delete them"));
     }
     for topic in topics {
