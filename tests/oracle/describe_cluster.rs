@@ -1,0 +1,7 @@
+//! DescribeCluster.
+
+use crate::cases::Case;
+
+pub const API: &str = "DescribeCluster";
+
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,7 @@
+//! DescribeConfigs.
+
+use crate::cases::Case;
+
+pub const API: &str = "DescribeConfigs";
+
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,7 @@
+//! DescribeLogDirs.
+
+use crate::cases::Case;
+
+pub const API: &str = "DescribeLogDirs";
+
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,7 @@
+//! DescribeTopicPartitions.
+
+use crate::cases::Case;
+
+pub const API: &str = "DescribeTopicPartitions";
+
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,7 @@
+//! IncrementalAlterConfigs.
+
+use crate::cases::Case;
+
+pub const API: &str = "IncrementalAlterConfigs";
+
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,7 @@
+//! InitProducerId.
+
+use crate::cases::Case;
+
+pub const API: &str = "InitProducerId";
+
+pub const CASES: &[Case] = &[];

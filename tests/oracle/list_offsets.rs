@@ -1,0 +1,7 @@
+//! ListOffsets.
+
+use crate::cases::Case;
+
+pub const API: &str = "ListOffsets";
+
+pub const CASES: &[Case] = &[];

@@ -1,0 +1,7 @@
+//! ListPartitionReassignments.
+
+use crate::cases::Case;
+
+pub const API: &str = "ListPartitionReassignments";
+
+pub const CASES: &[Case] = &[];

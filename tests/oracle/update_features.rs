@@ -1,0 +1,7 @@
+//! UpdateFeatures.
+
+use crate::cases::Case;
+
+pub const API: &str = "UpdateFeatures";
+
+pub const CASES: &[Case] = &[];
