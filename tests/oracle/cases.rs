@@ -1,9 +1,12 @@
 //! What a case is and how a list of them is run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use crate::harness::message;
 use crate::pair::Pair;
+
+const SLOW: Duration = Duration::from_secs(3);
 
 /// One promise, run for each version in its range (cut to what Kafka advertises).
 pub struct Case {
@@ -49,6 +52,7 @@ pub fn run(pair: &mut Pair, groups: &[Group]) -> Outcome {
         for case in group.cases.iter().filter(|c| c.name.contains(case_wanted)) {
             for version in case.min.clamp(stable.min, stable.max)..=case.max.clamp(stable.min, stable.max) {
                 pair.begin(group.api, case.name, version);
+                let began = Instant::now();
                 let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(pair, version)));
                 if let Err(panic) = ended {
                     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -56,6 +60,9 @@ pub fn run(pair: &mut Pair, groups: &[Group]) -> Outcome {
                     pair.differences.push(format!("the case could not go on: {text}"));
                 }
                 outcome.cases += 1;
+                if began.elapsed() > SLOW {
+                    println!("{}/{} v{version} took {:.1?}", group.api, case.name, began.elapsed());
+                }
                 if !pair.differences.is_empty() {
                     let lines = pair.differences.join("\n    ");
                     outcome.differences.push(format!("{}/{} v{version}\n    {lines}", group.api, case.name));

@@ -176,8 +176,7 @@ pub const CASES: &[Case] = &[
         let name = filled(pair, "t");
         let full = ask(json!([topic(&name, json!([partition(0, 6)]))]));
         let ids = sessions(&pair.both(API, v, with(full, "sessionEpoch", 0)));
-        pair.prepare("DeleteTopics", 5, json!({"topicNames": [name], "timeoutMs": 10000}));
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        pair.delete(&name);
         in_session(pair, v, &ids, 1, ask(json!([])));
     }),
     every("below the log's start", |pair, v| {

@@ -95,7 +95,7 @@ pub const CASES: &[Case] = &[
     }),
     versions(4, 13, "a deleted topic", |pair, v| {
         let topic = pair.topic("gone", 1, &[]);
-        pair.prepare("DeleteTopics", 5, json!({"topicNames": [topic], "timeoutMs": 10000}));
+        pair.delete(&topic);
         pair.both(API, v, of(&[&topic]));
         if v >= 10 {
             pair.both(API, v, json!({"topics": [{"name": null, "topicId": format!("@id:{topic}")}]}));

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::exempt;
 use crate::harness::connection::{Answer, Connection};
 use crate::harness::{Batch, message};
+
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A topic id that no broker makes.
 pub const NO_ID: &str = "00000000000000000000000000000abc";
@@ -57,6 +60,16 @@ impl Side {
             Value::Object(map) => map.values_mut().for_each(|item| self.put_topic_ids(item)),
             _ => {}
         }
+    }
+
+    /// Whether every partition is led here: a broker's metadata may run ahead of its replicas.
+    fn serves(&mut self, name: &str, partitions: usize) -> bool {
+        let partitions: Vec<_> =
+            (0..partitions).map(|index| json!({"partitionIndex": index, "timestamp": -1})).collect();
+        let tree = json!({"replicaId": -1, "topics": [{"name": name, "partitions": partitions}]});
+        let answer = self.call("ListOffsets", 7, &tree).body();
+        let partitions = answer["topics"][0]["partitions"].as_array();
+        partitions.is_some_and(|list| list.iter().all(|p| p["errorCode"] == 0))
     }
 
     /// Learns what differs between brokers by nature: cluster id and log directory.
@@ -109,7 +122,7 @@ impl Pair {
     }
 
     pub fn begin(&mut self, api: &str, case: &str, version: i16) {
-        self.prefix = format!("{}{api}-{}-v{version}", self.nonce, case.replace(' ', "-"));
+        self.prefix = format!("{}{api}-{}-v{version}", self.nonce, fit(case));
         self.differences.clear();
         self.sides.iter_mut().for_each(|side| side.connection = None);
     }
@@ -237,11 +250,27 @@ impl Pair {
                 let led = !partitions.is_empty() && partitions.iter().all(|p| p["errorCode"] == 0);
                 if topic["errorCode"] == 0 && led {
                     side.topics.insert(topic["topicId"].as_str().expect("an id").into(), name.into());
-                    break;
+                    let count = partitions.len();
+                    if side.serves(name, count) {
+                        break;
+                    }
                 }
-                thread::sleep(std::time::Duration::from_millis(20));
+                thread::sleep(PAUSE);
             }
         }
+    }
+
+    /// Deletes a topic on both and waits until both have forgotten it.
+    pub fn delete(&mut self, name: &str) {
+        self.prepare("DeleteTopics", 5, json!({"topicNames": [name], "timeoutMs": 10000}));
+        let tree = json!({"topics": [{"name": name}], "allowAutoTopicCreation": false});
+        for side in &mut self.sides {
+            while side.call("Metadata", 12, &tree).body()["topics"][0]["errorCode"] == 0 {
+                thread::sleep(PAUSE);
+            }
+        }
+        // Kafka's replicas follow its metadata cache.
+        thread::sleep(10 * PAUSE);
     }
 
     /// Appends a batch on both, which must be accepted; returns the base offset.
@@ -253,6 +282,13 @@ impl Pair {
         }
         answers[1]["responses"][0]["partitionResponses"][0]["baseOffset"].as_i64().expect("an offset")
     }
+}
+
+/// A case's name as part of a topic's.
+fn fit(case: &str) -> String {
+    case.chars()
+        .filter_map(|c| if c == ' ' { Some('-') } else { c.is_ascii_alphanumeric().then_some(c) })
+        .collect()
 }
 
 /// A produce request of one batch at acks=all, for any version.
