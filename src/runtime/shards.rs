@@ -10,7 +10,7 @@
 use super::mailbox::{Mailbox, Refused, Room};
 use super::park::Bell;
 use super::ring::{EventFd, Ring};
-use super::tasks::{self, Queue};
+use super::tasks::{self, Notice, Queue};
 use crate::types::ShardId;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::cell::{Cell, RefCell};
@@ -70,7 +70,8 @@ where
         let thread = std::thread::Builder::new().name(name.clone());
         threads.push(thread.spawn(move || run_core(shard, cpu, &name, ports, ticket, start)));
     }
-    let joined: Vec<_> = threads.into_iter().map(|thread| thread.map(std::thread::JoinHandle::join)).collect();
+    let joined: Vec<_> =
+        threads.into_iter().map(|thread| thread.map(std::thread::JoinHandle::join)).collect();
     let mut outputs = Vec::with_capacity(count);
     for output in joined {
         outputs.extend(output?.expect("a core that panics ends the process")?);
@@ -403,10 +404,7 @@ struct Unanswered<F, R>(Arc<Call<F, R>>);
 
 impl<F, R> Drop for Unanswered<F, R> {
     fn drop(&mut self) {
-        let runs = matches!(
-            *self.0.state.lock().expect("nothing panics under this lock"),
-            CallState::Runs
-        );
+        let runs = matches!(*self.0.state.lock().expect("nothing panics under this lock"), CallState::Runs);
         if runs {
             self.0.answer(Err(ShardGone));
         }
@@ -558,7 +556,14 @@ impl Replies {
 impl Core {
     fn new(id: ShardId, ports: Arc<Ports>) -> Core {
         let lines = ports.by_shard.iter().map(|_| RefCell::default()).collect();
-        Core { id, ports, mail: Notice::default(), left: Notice::default(), replies: RefCell::default(), lines }
+        Core {
+            id,
+            ports,
+            mail: Notice::default(),
+            left: Notice::default(),
+            replies: RefCell::default(),
+            lines,
+        }
     }
 
     fn port(&self) -> &Port {
@@ -617,33 +622,6 @@ impl Core {
     }
 }
 
-/// A flag of this core that one task waits for.
-#[derive(Default)]
-struct Notice {
-    given: Cell<bool>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Notice {
-    fn give(&self) {
-        self.given.set(true);
-        let waiting = self.waiting.borrow_mut().take();
-        wake(waiting);
-    }
-
-    /// Waits until it is given, and takes it.
-    async fn wait(&self) {
-        std::future::poll_fn(|cx| {
-            if self.given.take() {
-                return Poll::Ready(());
-            }
-            *self.waiting.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -681,11 +659,13 @@ mod tests {
             }
             let mut last = None;
             for n in 0..10_000 {
-                last = Some(call(OTHER, move || {
-                    SEEN.lock().expect("no panic").push(n);
-                    std::future::ready(())
-                })
-                .await);
+                last = Some(
+                    call(OTHER, move || {
+                        SEEN.lock().expect("no panic").push(n);
+                        std::future::ready(())
+                    })
+                    .await,
+                );
             }
             last.expect("there was one").await.expect("the core is there");
         });
@@ -775,8 +755,8 @@ mod tests {
                 each(|| {
                     SUM.fetch_add(1 + u32::from(shard_id().0), Ordering::Relaxed);
                 })
-                    .await
-                    .expect("all are there");
+                .await
+                .expect("all are there");
             }
         });
         assert_eq!(SUM.load(Ordering::Relaxed), 3);

@@ -106,9 +106,7 @@ impl Listener {
             match self.accept_one().await {
                 Ok(accepted) => return Ok(accepted),
                 Err(error) => match error.raw_os_error() {
-                    Some(
-                        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ECANCELED,
-                    ) => {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ECANCELED) => {
                         glommio::timer::sleep(ACCEPT_PAUSE).await;
                         return Err(error);
                     }
@@ -409,9 +407,7 @@ impl Inner {
                 match self.unpack(result, buffer, &mut unread) {
                     // An end is seen again by the next receive.
                     Some(Ok(_)) | None => Poll::Ready(Ok(())),
-                    Some(Err(error)) if error.raw_os_error() == Some(libc::ECANCELED) => {
-                        Poll::Ready(Ok(()))
-                    }
+                    Some(Err(error)) if error.raw_os_error() == Some(libc::ECANCELED) => Poll::Ready(Ok(())),
                     Some(Err(error)) => Poll::Ready(Err(error)),
                 }
             }
