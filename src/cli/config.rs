@@ -128,9 +128,8 @@ fn get(args: &GetArgs) -> Result<ExitCode, Problem> {
                 .mend("'thalweg config get KIND NAME --all' shows every key"));
         }
         const DEFAULT: &str = "default";
-        let is_shown = |entry: &&ConfigEntry| {
-            args.all || !args.keys.is_empty() || entry.source.name() != DEFAULT
-        };
+        let is_shown =
+            |entry: &&ConfigEntry| args.all || !args.keys.is_empty() || entry.source.name() != DEFAULT;
         let shown: Vec<&ConfigEntry> = entries.iter().filter(is_shown).collect();
         match args.target.json {
             true => shown.iter().try_for_each(|entry| output::line(&as_json(entry)))?,
@@ -187,7 +186,8 @@ fn set(args: &SetArgs) -> Result<ExitCode, Problem> {
     let mut changes = each(&args.set, ConfigOperation::Set);
     changes.extend(each(&args.append, ConfigOperation::Append));
     changes.extend(each(&args.subtract, ConfigOperation::Subtract));
-    let unset = args.unset.iter().map(|key| ConfigChange { name: key.clone(), operation: ConfigOperation::Unset });
+    let unset =
+        args.unset.iter().map(|key| ConfigChange { name: key.clone(), operation: ConfigOperation::Unset });
     changes.extend(unset);
     if changes.is_empty() {
         return Err(Problem::new("nothing is to be set").mend("give KEY=VALUE or --unset KEY"));

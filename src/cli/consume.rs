@@ -92,7 +92,8 @@ pub fn run(args: &ConsumeArgs) -> Result<ExitCode, Problem> {
     for topic in &topics {
         positions.extend(begin(&mut client, topic, args)?);
     }
-    let total = positions.iter().map(|position| position.until.map_or(0, |end| end.0 - position.next.0)).sum();
+    let total =
+        positions.iter().map(|position| position.until.map_or(0, |end| end.0 - position.next.0)).sum();
     let total = Some(total).filter(|_| !args.follow).map(|total: i64| total.max(0) as u64);
     let total = total.map(|total| args.max.unwrap_or(u64::MAX).min(total));
     let stdout = io::stdout();
@@ -243,7 +244,9 @@ impl<W: Write> Reading<W> {
                     self.progress.set(self.printed);
                 }
                 Fetched::Ended(_) => reading -= 1,
-                Fetched::HandedBack { position, error } => waiting.push(self.recover(client, position, error)?),
+                Fetched::HandedBack { position, error } => {
+                    waiting.push(self.recover(client, position, error)?)
+                }
             }
         }
         Ok(())
@@ -354,8 +357,10 @@ impl<W: Write> Reading<W> {
     ) -> Result<(), Stop> {
         let broken = |offset: Offset, why: String| {
             Stop::Problem(
-                Problem::new(format!("{topic}-{partition}: the batch at offset {offset} cannot be read: {why}"))
-                    .mend(format!("read on behind it with --partition {partition} --from OFFSET")),
+                Problem::new(format!(
+                    "{topic}-{partition}: the batch at offset {offset} cannot be read: {why}"
+                ))
+                .mend(format!("read on behind it with --partition {partition} --from OFFSET")),
             )
         };
         for batch in BatchIter::new(bytes) {

@@ -73,7 +73,8 @@ pub fn read(mut source: impl Read, format: &Format, out: &flume::Sender<Result<C
             Ok(read) => read,
             // Where nobody receives a problem, nobody wants to know of it; here and below.
             Err(error) => {
-                let problem = Problem::new(format!("the input cannot be read after line {}: {error}", line - 1));
+                let problem =
+                    Problem::new(format!("the input cannot be read after line {}: {error}", line - 1));
                 let _ = out.send(Err(problem));
                 return;
             }
@@ -293,7 +294,9 @@ fn json_headers(bytes: &mut Vec<u8>, headers: &RawValue) -> Result<Vec<(Span, Op
     }
     // A map of the text itself, so that the order stays.
     let InOrder(map) = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    map.into_iter().map(|(key, value)| Ok((put(bytes, key.as_bytes()), put_json(bytes, Some(value), None)?))).collect()
+    map.into_iter()
+        .map(|(key, value)| Ok((put(bytes, key.as_bytes()), put_json(bytes, Some(value), None)?)))
+        .collect()
 }
 
 /// An object's members in the order they stand in.
@@ -385,7 +388,8 @@ impl Columns {
     }
 
     fn record(&self, bytes: &mut Vec<u8>, row: &csv::StringRecord) -> Result<Slot, String> {
-        let cell = |index: Option<usize>| index.and_then(|index| row.get(index)).filter(|cell| !cell.is_empty());
+        let cell =
+            |index: Option<usize>| index.and_then(|index| row.get(index)).filter(|cell| !cell.is_empty());
         let key = cell(self.key).map(|key| put(bytes, key.as_bytes()));
         let Some(value) = self.value else {
             let object: serde_json::Map<String, serde_json::Value> =
@@ -403,7 +407,9 @@ impl Columns {
             ..Extra::default()
         };
         let special = [self.key, self.value, self.partition, self.timestamp];
-        for (index, name) in self.names.iter().enumerate().filter(|(index, _)| !special.contains(&Some(*index))) {
+        for (index, name) in
+            self.names.iter().enumerate().filter(|(index, _)| !special.contains(&Some(*index)))
+        {
             if let Some(text) = cell(Some(index)) {
                 let name = put(bytes, name.as_bytes());
                 extra.headers.push((name, Some(put(bytes, text.as_bytes()))));
@@ -446,7 +452,11 @@ fn csv_rows(
         };
         if row.len() != columns.names.len() {
             let why = format!("it has {} columns where the first row has {}", row.len(), columns.names.len());
-            return Err(Bad { line, why, mend: Some("a comma inside a value wants quotes around the value") });
+            return Err(Bad {
+                line,
+                why,
+                mend: Some("a comma inside a value wants quotes around the value"),
+            });
         }
         let slot = columns.record(&mut chunk.bytes, &row).map_err(bad)?;
         chunk.records.push(Slot { line, ..slot });
@@ -469,7 +479,8 @@ mod tests {
         }
     }
 
-    type Plain = (u64, Option<String>, Option<String>, Vec<(String, Option<String>)>, Option<i32>, Option<i64>);
+    type Plain =
+        (u64, Option<String>, Option<String>, Vec<(String, Option<String>)>, Option<i32>, Option<i64>);
 
     fn all(input: &[u8], format: &Format, piece: usize) -> (Vec<Plain>, Option<String>) {
         let (out, chunks) = flume::unbounded();
@@ -486,7 +497,14 @@ mod tests {
                         let extra = slot.extra.as_deref().unwrap_or(&none);
                         let headers = extra.headers.iter().map(|(k, v)| (text(k), v.as_ref().map(text)));
                         let (key, value) = (slot.key.as_ref().map(text), slot.value.as_ref().map(text));
-                        records.push((slot.line, key, value, headers.collect(), extra.partition, extra.timestamp));
+                        records.push((
+                            slot.line,
+                            key,
+                            value,
+                            headers.collect(),
+                            extra.partition,
+                            extra.timestamp,
+                        ));
                     }
                 }
             }
@@ -517,7 +535,8 @@ mod tests {
     fn a_keyed_line_is_cut_at_its_first_separator() {
         let format = Format::Keyed { separator: "::".to_owned() };
         let (records, problem) = all(b"k::v::w\n::x\ny::\n", &format, 3);
-        let pairs: Vec<_> = records.iter().map(|r| (r.1.as_deref().unwrap(), r.2.as_deref().unwrap())).collect();
+        let pairs: Vec<_> =
+            records.iter().map(|r| (r.1.as_deref().unwrap(), r.2.as_deref().unwrap())).collect();
         assert_eq!(pairs, [("k", "v::w"), ("", "x"), ("y", "")]);
         assert_eq!(problem, None);
     }
@@ -532,7 +551,8 @@ mod tests {
 
     #[test]
     fn json_says_everything_about_a_record() {
-        let line = br#"{"key":"k","value":{"a": 1.50},"headers":{"z":"1","a":null},"partition":2,"timestamp":5}"#;
+        let line =
+            br#"{"key":"k","value":{"a": 1.50},"headers":{"z":"1","a":null},"partition":2,"timestamp":5}"#;
         let (records, problem) = all(line, &Format::Json, 7);
         assert_eq!(problem, None);
         let headers = vec![("z".to_owned(), Some("1".to_owned())), ("a".to_owned(), None)];
@@ -553,7 +573,8 @@ mod tests {
 
     #[test]
     fn json_that_is_no_record_is_refused() {
-        for line in ["{\"id\":1}", "17", "{\"value\":", "{\"value\":1,\"timestamp\":true}", "{\"headers\":3}"] {
+        for line in ["{\"id\":1}", "17", "{\"value\":", "{\"value\":1,\"timestamp\":true}", "{\"headers\":3}"]
+        {
             let (records, problem) = all(line.as_bytes(), &Format::Json, usize::MAX);
             assert!(records.is_empty());
             assert!(problem.unwrap().starts_with("line 1: "), "{line}");

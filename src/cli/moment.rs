@@ -171,7 +171,9 @@ mod tests {
         ] {
             assert_eq!(parse_time(text, now), Some(ms), "{text}");
         }
-        for text in ["", "-", "-m", "-1y", "@", "2026-13-01", "2026-02-30", "2026-11-21T25:00", "2026-11-21X", "é"] {
+        for text in
+            ["", "-", "-m", "-1y", "@", "2026-13-01", "2026-02-30", "2026-11-21T25:00", "2026-11-21X", "é"]
+        {
             assert_eq!(parse_time(text, now), None, "{text}");
         }
     }

@@ -156,7 +156,8 @@ fn headers_as_json(headers: &Headers<'_>) -> Value {
     fn text(bytes: &[u8]) -> Option<&str> {
         std::str::from_utf8(bytes).ok()
     }
-    let simple = |header: &Header<'_>| text(header.key).is_some() && header.value.is_none_or(|v| text(v).is_some());
+    let simple =
+        |header: &Header<'_>| text(header.key).is_some() && header.value.is_none_or(|v| text(v).is_some());
     let keys: Vec<&[u8]> = headers.iter().map(|header| header.key).collect();
     if keys.is_sorted_by(|a, b| a < b) && headers.iter().all(|header| simple(&header)) {
         let member = |header: Header<'_>| {
@@ -225,13 +226,17 @@ mod tests {
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["key"], Value::Null);
         assert_eq!(value["value_base64"], "/w==");
-        assert_eq!((&value["partition"], &value["offset"], &value["timestamp"]), (&1.into(), &2.into(), &3.into()));
+        assert_eq!(
+            (&value["partition"], &value["offset"], &value["timestamp"]),
+            (&1.into(), &2.into(), &3.into())
+        );
         assert_eq!(value.get("headers"), None);
     }
 
     #[test]
     fn headers_that_an_object_cannot_hold_become_a_list() {
-        let header = |key: &'static str, value: &'static [u8]| Header { key: key.as_bytes(), value: Some(value) };
+        let header =
+            |key: &'static str, value: &'static [u8]| Header { key: key.as_bytes(), value: Some(value) };
         let of = |headers: &[Header<'_>]| {
             let line = printed(Style::Json, headers, None, None);
             serde_json::from_str::<Value>(&line).unwrap()["headers"].clone()

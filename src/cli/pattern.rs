@@ -79,8 +79,9 @@ fn missing(selector: &Selector) -> Problem {
         Selector::Name(name) => Problem::new(format!("there is no topic {name}")).mend(format!(
             "'thalweg topic list' shows what there is, 'thalweg topic create {name}' makes it"
         )),
-        Selector::Pattern { text, .. } => Problem::new(format!("no topic matches '{text}'"))
-            .mend("'thalweg topic list' shows what there is; a pattern is a regular expression for the whole name"),
+        Selector::Pattern { text, .. } => Problem::new(format!("no topic matches '{text}'")).mend(
+            "'thalweg topic list' shows what there is; a pattern is a regular expression for the whole name",
+        ),
     }
 }
 

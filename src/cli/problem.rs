@@ -73,7 +73,9 @@ fn mend_of(error: &ClientError) -> Option<String> {
             "check the address and what stands between, or name another broker with --bootstrap HOST:PORT"
         }
         ClientError::Lost { .. } => "look into the broker's log, and try again",
-        ClientError::TimedOut { .. } => "look whether the broker is busy, or wait longer with --timeout SECONDS",
+        ClientError::TimedOut { .. } => {
+            "look whether the broker is busy, or wait longer with --timeout SECONDS"
+        }
         ClientError::NotKafka { .. } => "name a PLAINTEXT listener of a broker with --bootstrap HOST:PORT",
         ClientError::Unsupported { .. } => "this needs a broker of another release",
         ClientError::NoLeader(_) => "'thalweg topic describe' shows the partitions and their leaders",
@@ -95,19 +97,25 @@ fn mend_of_code(code: &ResponseError) -> Option<&'static str> {
             "a name has 1 to 249 letters, digits, '.', '_' and '-', and is not '.' or '..'"
         }
         ResponseError::InvalidReplicationFactor => "give a --replication that the number of brokers allows",
-        ResponseError::InvalidPartitions => "partitions can be added but not taken away: give a higher number",
+        ResponseError::InvalidPartitions => {
+            "partitions can be added but not taken away: give a higher number"
+        }
         ResponseError::InvalidConfig => "'thalweg config get KIND NAME --all --docs' shows every key",
         ResponseError::TopicDeletionDisabled => "set delete.topic.enable=true on the brokers",
         ResponseError::MessageTooLarge => {
             "send smaller records, or raise max.message.bytes with 'thalweg config set topic'"
         }
         ResponseError::InvalidRecord => "a compacted topic wants a key on each record: --format keyed",
-        ResponseError::InvalidTimestamp => "'thalweg config get topic NAME --all' shows the limits of timestamps",
+        ResponseError::InvalidTimestamp => {
+            "'thalweg config get topic NAME --all' shows the limits of timestamps"
+        }
         ResponseError::NotEnoughReplicas | ResponseError::NotEnoughReplicasAfterAppend => {
             "bring back the missing replicas, or lower min.insync.replicas"
         }
         ResponseError::KafkaStorageError => "look into the broker's log: a disk failed or is full",
-        ResponseError::OffsetOutOfRange => "'thalweg topic describe' shows where each partition begins and ends",
+        ResponseError::OffsetOutOfRange => {
+            "'thalweg topic describe' shows where each partition begins and ends"
+        }
         ResponseError::UnsupportedCompressionType => "give another --compression",
         ResponseError::OutOfOrderSequenceNumber | ResponseError::UnknownProducerId => {
             "the broker has lost records that it had acknowledged; look into its log"

@@ -255,9 +255,8 @@ fn find_topic(client: &mut Client, name: &str, create: bool) -> Result<(Cluster,
                 ClientError::check(|| format!("topic {name}"), code, None).map_err(|error| {
                     match error.code() {
                         Some(kafka_protocol::error::ResponseError::UnknownTopicOrPartition) => {
-                            Problem::new(format!("there is no topic {name}")).mend(format!(
-                                "make it with 'thalweg topic create {name}', or add --create"
-                            ))
+                            Problem::new(format!("there is no topic {name}"))
+                                .mend(format!("make it with 'thalweg topic create {name}', or add --create"))
                         }
                         _ => error.into(),
                     }
@@ -321,10 +320,12 @@ impl Sending {
             let extra = extra.as_deref().unwrap_or(&none);
             let bytes = |span: &input::Span| &chunk.bytes[span.clone()];
             headers.clear();
-            headers.extend(extra.headers.iter().map(|(key, value)| Header {
-                key: bytes(key),
-                value: value.as_ref().map(bytes),
-            }));
+            headers.extend(
+                extra
+                    .headers
+                    .iter()
+                    .map(|(key, value)| Header { key: bytes(key), value: value.as_ref().map(bytes) }),
+            );
             let record = NewRecord {
                 key: key.as_ref().map(bytes),
                 value: value.as_ref().map(bytes),
@@ -362,10 +363,9 @@ fn judge(topic: &str, report: &Report, appended: u64, summary: &Summary) -> Resu
     let first = Problem::from(&failure.error);
     let place = match failure.partition {
         -1 => String::new(),
-        partition => format!(
-            " from {topic}-{partition}, input lines {} to {}",
-            failure.lines.0, failure.lines.1
-        ),
+        partition => {
+            format!(" from {topic}-{partition}, input lines {} to {}", failure.lines.0, failure.lines.1)
+        }
     };
     Err(first.while_doing(&format!("{missing} records were not acknowledged; the first failure{place}")))
 }

@@ -1,15 +1,19 @@
 //! `thalweg start`: runs a broker on this host.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{Properties, ServerConfig, parse_cores};
+use crate::server::broker::{self, Options, Ready};
+use crate::server::host;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  thalweg start                              port 9092, data in ./thalweg-data
+  thalweg start                              port 9092, data in ./data
   thalweg start server.properties            a file with Kafka's keys
   thalweg start -o listeners=PLAINTEXT://:9192 -o log.dirs=/data/kafka
   thalweg start --cores 0,2-5                one pinned thread on each of these cores
@@ -30,9 +34,36 @@ pub struct StartArgs {
 }
 
 /// Runs the broker until it is told to stop.
-pub fn run(_args: StartArgs) -> ExitCode {
-    eprintln!("error: this build has no broker in it yet");
-    ExitCode::FAILURE
+pub fn run(args: StartArgs) -> ExitCode {
+    log_to_standard_error();
+    host::raise_limits();
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(args: StartArgs) -> Result<(), String> {
+    let (config, notices) = load(&args)?;
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
+    let cores = match config.cores.is_empty() {
+        true => host::usable_cores(),
+        false => config.cores.clone(),
+    };
+    let short = host::shortages(&config, &cores);
+    if let Some(shortage) = short.iter().find(|shortage| shortage.is_fatal) {
+        return Err(shortage.to_string());
+    }
+    for shortage in short {
+        tracing::warn!("{shortage}");
+    }
+    let options = Options { config, cores, port_file: args.port_file, ready: Box::new(banner) };
+    broker::run(options).map_err(|error| error.to_string())
 }
 
 /// The file, then the environment, then `-o`, then `--cores`.
@@ -43,6 +74,14 @@ pub(super) fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), Stri
             format!("{}: {error}; name a readable server.properties file, or none", path.display())
         })?,
     };
+    let mut notices: Vec<String> = properties
+        .apply_environment(
+            std::env::vars_os().filter_map(|(k, v)| k.into_string().ok().zip(v.into_string().ok())),
+        )
+        .into_iter()
+        .filter(|name| name != "THALWEG_LOG" && name != "THALWEG_FAULT")
+        .map(|name| format!("the environment variable {name} names no configuration key"))
+        .collect();
     for assignment in &args.overrides {
         properties.apply_override(assignment).map_err(|error| error.to_string())?;
     }
@@ -50,5 +89,66 @@ pub(super) fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), Stri
         parse_cores(cores).map_err(|error| error.to_string())?;
         properties.values.insert("thalweg.cores".into(), cores.clone());
     }
-    ServerConfig::load(&properties).map_err(|error| error.to_string())
+    let (config, more) = ServerConfig::load(&properties).map_err(|error| error.to_string())?;
+    notices.extend(more);
+    Ok((config, notices))
+}
+
+/// Lines for a person on a terminal, JSON otherwise; `THALWEG_LOG` sets the levels (`debug`,
+/// `info,thalweg::storage=trace`).
+fn log_to_standard_error() {
+    let filter = EnvFilter::try_from_env("THALWEG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second initialisation (in tests) is not an error.
+    let _already_set = match std::io::stderr().is_terminal() {
+        true => lines.compact().with_target(false).try_init(),
+        false => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+fn banner(ready: &Ready) {
+    let dirs: Vec<String> = ready.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let file_system = ready.log_dirs.first().map_or_else(String::new, |dir| host::file_system(dir));
+    if !std::io::stderr().is_terminal() {
+        tracing::info!(
+            addresses = ready.addresses.join(","),
+            cores = ready.cores,
+            log_dirs = dirs.join(","),
+            file_system,
+            cluster_id = ready.cluster_id,
+            node_id = ready.node_id,
+            topics = ready.topics,
+            partitions = ready.partitions,
+            took_ms = ready.took.as_millis() as u64,
+            "ready"
+        );
+        return;
+    }
+    let bootstrap = ready.addresses.first().map_or("localhost:9092", |address| {
+        address.split_once("://").map_or(address.as_str(), |(_, address)| address)
+    });
+    let bootstrap = bootstrap.replace("[::]", "localhost").replace("0.0.0.0", "localhost");
+    let (cores, took) = (ready.cores, ready.took.as_millis());
+    let state = match ready.formatted {
+        true => "new".to_owned(),
+        false => format!("{} topics, {} partitions", ready.topics, ready.partitions),
+    };
+    eprintln!(
+        "
+  thalweg {version}, node {node} of cluster {cluster}, ready after {took} ms
+    address   {addresses}
+    cores     {cores}
+    data      {dirs} ({file_system}, {state})
+
+  Next:
+    thalweg topic create hello --bootstrap {bootstrap}
+    echo 'a line' | thalweg produce hello --bootstrap {bootstrap}
+    thalweg consume hello --bootstrap {bootstrap}
+",
+        version = env!("CARGO_PKG_VERSION"),
+        node = ready.node_id,
+        cluster = ready.cluster_id,
+        addresses = ready.addresses.join("  "),
+        dirs = dirs.join("  "),
+    );
 }

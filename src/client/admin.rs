@@ -354,9 +354,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let request = |_| {
             let config = |(name, value): &(String, String)| {
-                alter_configs::AlterableConfig::default()
-                    .with_name(text(name))
-                    .with_value(Some(text(value)))
+                alter_configs::AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)))
             };
             let resource = alter_configs::AlterConfigsResource::default()
                 .with_resource_type(resource.kind as i8)

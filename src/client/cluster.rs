@@ -263,9 +263,7 @@ fn metadata_request(version: i16, topics: Option<&[&str]>, create: bool) -> Meta
     // Version 0 has no null; there an empty list asks for all.
     let topics = if version == 0 { Some(topics.unwrap_or_default()) } else { topics };
     // Below 4 the field does not exist, and the broker creates as it is configured to.
-    MetadataRequest::default()
-        .with_topics(topics)
-        .with_allow_auto_topic_creation(create || version < 4)
+    MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(create || version < 4)
 }
 
 fn read_metadata(response: MetadataResponse) -> Cluster {
@@ -298,7 +296,8 @@ fn read_topic(topic: MetadataResponseTopic) -> Topic {
 }
 
 fn read_partition(partition: MetadataResponsePartition) -> Partition {
-    let nodes = |ids: Vec<kafka_protocol::messages::BrokerId>| ids.into_iter().map(|id| NodeId(id.0)).collect();
+    let nodes =
+        |ids: Vec<kafka_protocol::messages::BrokerId>| ids.into_iter().map(|id| NodeId(id.0)).collect();
     Partition {
         id: PartitionId(partition.partition_index),
         leader: Some(NodeId(partition.leader_id.0)).filter(|id| id.0 >= 0),

@@ -546,7 +546,8 @@ impl Delivery {
         self.by_node.remove(&link.node);
         self.refresh_at.get_or_insert_with(|| Instant::now() + BACKOFF);
         let (address, source) = (link.connection.address().to_owned(), error.to_string());
-        let lost = || ClientError::Lost { address: address.clone(), source: io::Error::other(source.clone()) };
+        let lost =
+            || ClientError::Lost { address: address.clone(), source: io::Error::other(source.clone()) };
         if self.settings.acks == Acks::None {
             // Which of the records arrived is not known; that must be said.
             self.report.failures.push(Failure { partition: -1, records: 0, lines: (0, 0), error });
@@ -627,7 +628,8 @@ impl Delivery {
     /// When something is to be done though nothing arrives.
     fn next_deadline(&self) -> Option<Instant> {
         let silence = self.silence_max();
-        let answers = self.links.values().filter_map(|link| link.in_flight.front()).map(|r| r.sent_at + silence);
+        let answers =
+            self.links.values().filter_map(|link| link.in_flight.front()).map(|r| r.sent_at + silence);
         let queues = self.queued.iter().map(|partition| &self.partitions[*partition as usize]);
         let retries = queues.flat_map(|queue| {
             let retry = queue.retry_at.filter(|_| queue.in_flight == 0 && queue.leader.is_some());
@@ -730,7 +732,12 @@ mod tests {
             .compression(Compression::Zstd, CompressionLevels::default())
             .producer(ProducerId(7), 1, i32::MAX - 1);
         for value in 0..5u8 {
-            builder.append(100 + i64::from(value), None, Some(&[value]), &[Header { key: b"h", value: None }]);
+            builder.append(
+                100 + i64::from(value),
+                None,
+                Some(&[value]),
+                &[Header { key: b"h", value: None }],
+            );
         }
         let batch = PendingBatch {
             number: 3,

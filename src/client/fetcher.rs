@@ -158,8 +158,7 @@ impl Fetcher {
                         && topic.topic.0.as_str() == &*position.topic
                 };
                 let Some(index) = self.positions.iter().position(is_asked) else { continue };
-                let what =
-                    || format!("{}-{}", self.positions[index].topic, self.positions[index].partition);
+                let what = || format!("{}-{}", self.positions[index].topic, self.positions[index].partition);
                 if let Err(error) = ClientError::check(what, answer.error_code, None) {
                     let position = self.positions.swap_remove(index);
                     self.post(Fetched::HandedBack { position, error })?;
@@ -183,7 +182,10 @@ impl Fetcher {
         for batch in BatchIter::new(&records) {
             match batch {
                 Ok(batch) if !batch.crc_matches() => {
-                    broken = Some(format!("the batch at offset {} fails its checksum", batch.header.base_offset()));
+                    broken = Some(format!(
+                        "the batch at offset {} fails its checksum",
+                        batch.header.base_offset()
+                    ));
                     break;
                 }
                 Ok(batch) => {

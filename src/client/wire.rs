@@ -143,8 +143,7 @@ mod tests {
     use kafka_protocol::messages::api_versions_response::ApiVersion;
 
     fn offered(api_key: i16, min: i16, max: i16) -> ApiVersionsResponse {
-        let api =
-            ApiVersion::default().with_api_key(api_key).with_min_version(min).with_max_version(max);
+        let api = ApiVersion::default().with_api_key(api_key).with_min_version(min).with_max_version(max);
         ApiVersionsResponse::default().with_api_keys(vec![api])
     }
 

@@ -13,6 +13,8 @@ pub mod keys;
 mod layers;
 pub mod listeners;
 pub mod loggers;
+#[cfg(test)]
+mod oracle;
 pub mod properties;
 mod server;
 mod topic;

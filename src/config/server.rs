@@ -414,7 +414,9 @@ struct Typed(BTreeMap<&'static str, Value>);
 impl Typed {
     fn parse(all: &BTreeMap<String, String>) -> Result<Typed, ConfigError> {
         let mut typed = BTreeMap::new();
-        for key in keys::BROKER.iter().chain(keys::THALWEG.iter()) {
+        // node.id first: what is wrong with it would else be said of broker.id, which follows it.
+        let node_id = keys::BROKER.get("node.id").into_iter();
+        for key in node_id.chain(keys::BROKER.iter()).chain(keys::THALWEG.iter()) {
             if let Some(text) = all.get(key.name).map(String::as_str).or(key.default_text()) {
                 typed.insert(key.name, value::parse(key, text)?);
             } else if key.default == keys::Default::Required {
@@ -768,4 +770,117 @@ pub fn parse_cores(text: &str) -> Result<Vec<usize>, ConfigError> {
         }
     }
     Ok(cores.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<(ServerConfig, Vec<String>), String> {
+        let properties = Properties::parse(text).expect("well-formed");
+        ServerConfig::load(&properties).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn a_stock_file_starts_a_node() {
+        let (server, notices) = load(include_str!("fixtures/stock.properties")).expect("a stock file");
+        assert_eq!(notices, Vec::<String>::new());
+        assert_eq!(server.node_id, 1);
+        let shown = |listeners: &[Listener]| listeners.iter().map(Listener::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&server.listeners), ["PLAINTEXT://:9092"]);
+        assert_eq!(shown(&server.advertised_listeners), ["PLAINTEXT://localhost:9092"]);
+        assert_eq!(shown(&server.controller_listeners), ["CONTROLLER://:9093"]);
+        assert_eq!(server.log_dirs, [PathBuf::from("/tmp/kraft-combined-logs")]);
+        assert_eq!(server.offsets_topic_replication_factor, 1);
+        assert_eq!(server.topic_defaults, TopicConfig::default());
+    }
+
+    #[test]
+    fn without_a_file_a_node_works_by_itself() {
+        let (server, notices) = ServerConfig::load(&Properties::default()).expect("defaults stand");
+        assert_eq!(notices, Vec::<String>::new());
+        assert_eq!(server.node_id, 1);
+        assert_eq!(server.listeners[0].to_string(), "PLAINTEXT://:9092");
+        assert_eq!(server.log_dirs, [PathBuf::from("./data")]);
+        assert_eq!(server.offsets_topic_replication_factor, 1);
+        assert_eq!(server.transaction_state_log_min_isr, 1);
+        assert_eq!(server.queued_max_request_bytes, QUEUED_MAX_REQUEST_BYTES);
+        assert_eq!(server.metadata_log_dir, PathBuf::from("./data"));
+        assert_eq!(server.cores, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn with_a_file_replication_factors_are_kafkas_and_a_hint_says_so() {
+        let (server, notices) = load("listeners=PLAINTEXT://:1\nlog.dirs=/x\n").expect("enough");
+        assert_eq!((server.node_id, server.offsets_topic_replication_factor), (1, 3));
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].contains("offsets.topic.replication.factor=1"), "{}", notices[0]);
+    }
+
+    #[test]
+    fn unknown_and_old_keys_are_told_and_kept() {
+        let text = "offsets.topic.replication.factor=1\nlog.retentions.ms=5\nzookeeper.connect=x\nmine=1\n\
+                    log.cleaner.enable=true\n";
+        let (server, notices) = load(text).expect("unknown keys do no harm");
+        assert_eq!(server.all["mine"], "1");
+        let told = |part: &str| notices.iter().any(|notice| notice.contains(part));
+        assert!(told("did you mean log.retention.ms?"), "{notices:?}");
+        assert!(told("zookeeper.connect was removed"), "{notices:?}");
+        assert!(told("log.cleaner.enable is deprecated"), "{notices:?}");
+        assert_eq!(notices.len(), 4);
+    }
+
+    #[test]
+    fn what_cannot_stand_is_one_sentence() {
+        for (text, sentence) in [
+            ("node.id=x", "Invalid value x for configuration node.id: Not a number of type INT"),
+            ("node.id=1\nbroker.id=2", "You must set `node.id` to the same value as `broker.id`."),
+            ("process.roles=broker", "process.roles=broker needs a second node"),
+            ("process.roles=broker,zookeeper", "String must be one of: broker, controller"),
+            ("controller.quorum.voters=2@h:1", "the node id 1 must be included"),
+            ("controller.quorum.voters=1@h:1,2@h:2", "names other nodes"),
+            ("controller.quorum.voters=nonsense", "`{id}@{host}:{port}`"),
+            ("listeners=SSL://:1", "inter.broker.listener.name must be a listener name"),
+            ("listeners=PLAINTEXT://:1,SSL://:2", "only PLAINTEXT works yet"),
+            ("listeners=PLAINTEXT://0.0.0.0:1", "advertised.listeners cannot use the nonroutable"),
+            ("controller.listener.names=CONTROLLER", "must only contain values appearing in the 'listeners'"),
+            ("queued.max.request.bytes=1000", "queued.max.request.bytes must be larger or equal to"),
+            ("thalweg.core=1", "Unknown key thalweg.core; the keys that begin with thalweg. are"),
+            ("thalweg.cores=1-", "write it as 0,2-5"),
+            ("log.retention.ms=0", "log.retention.ms must be unlimited (-1)"),
+            ("log.dirs=,", "At least one log directory"),
+            ("group.consumer.session.timeout.ms=1", "group.consumer.session.timeout.ms must be greater"),
+        ] {
+            let error = load(text).expect_err(text);
+            assert!(error.contains(sentence) && !error.contains(REQUIREMENT_FAILED), "{text}: {error}");
+            assert!(!error.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn units_convert_and_the_first_synonym_wins() {
+        let (server, _) = load("log.retention.hours=1\nlog.roll.hours=2\n").expect("good");
+        assert_eq!(server.topic_defaults.retention_ms, 3_600_000);
+        assert_eq!(server.topic_defaults.segment_ms, 7_200_000);
+        let (server, _) = load("log.retention.hours=1\nlog.retention.minutes=5\n").expect("good");
+        assert_eq!(server.topic_defaults.retention_ms, 300_000);
+        let (server, _) = load("log.retention.minutes=5\nlog.retention.ms=-7\n").expect("good");
+        assert_eq!(server.topic_defaults.retention_ms, -1);
+        let (server, _) = load("log.flush.scheduler.interval.ms=9\n").expect("good");
+        assert_eq!(server.topic_defaults.flush_ms, 9);
+    }
+
+    #[test]
+    fn a_switched_off_request_bound_is_none_and_large_frames_raise_it() {
+        let (server, _) = load("queued.max.request.bytes=-1\n").expect("good");
+        assert_eq!(server.queued_max_request_bytes, u64::MAX);
+        let (server, _) = load("socket.request.max.bytes=1000000000\n").expect("good");
+        assert_eq!(server.queued_max_request_bytes, 1_000_000_000);
+    }
+
+    #[test]
+    fn cores_are_lists_of_numbers_and_ranges() {
+        assert_eq!(parse_cores("0, 2-4,3").expect("good"), [0, 2, 3, 4]);
+        assert!(parse_cores("4-2").is_err());
+    }
 }

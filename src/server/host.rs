@@ -104,7 +104,8 @@ pub fn raise_limits() {
 
 fn kernel(release: &str) -> Fact {
     let fact = Fact::fine("kernel", release);
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= KERNEL_MIN {
         return fact;
@@ -160,7 +161,8 @@ fn memlock(limit: Rlimit) -> Fact {
 }
 
 fn open_files(limit: Rlimit) -> Fact {
-    let fact = Fact::fine("open files", limit.maximum.map_or("unlimited".to_owned(), |files| files.to_string()));
+    let fact =
+        Fact::fine("open files", limit.maximum.map_or("unlimited".to_owned(), |files| files.to_string()));
     match limit.maximum {
         Some(files) if files < OPEN_FILES_MIN => fact.poor(
             format!("only {files} files may be open, connections and segments included"),
@@ -225,7 +227,10 @@ fn judge_disk(dir: &Path, name: &str, free: u64, size: u64) -> Fact {
         return fact.poor(what, "put log.dirs on a local disk with XFS or ext4");
     }
     if free < FREE_BYTES_MIN {
-        return fact.poor(format!("only {} are free under {dir}", bytes(free)), "free some, or name another log.dirs");
+        return fact.poor(
+            format!("only {} are free under {dir}", bytes(free)),
+            "free some, or name another log.dirs",
+        );
     }
     fact
 }

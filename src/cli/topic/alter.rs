@@ -73,7 +73,11 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
     if let Some(count) = args.partitions {
         let outcomes = client.create_partitions(&args.names, count)?;
         note(super::report(outcomes, args.target.json, |name, ()| {
-            say(args, json!({"topic": name, "partitions": count}), &format!("topic {name} has {count} partitions"));
+            say(
+                args,
+                json!({"topic": name, "partitions": count}),
+                &format!("topic {name} has {count} partitions"),
+            );
         }));
     }
     if !changes.is_empty() {

@@ -58,7 +58,10 @@ pub fn run(args: &DescribeArgs) -> Result<ExitCode, Problem> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn configs(client: &mut Client, topics: &[&Topic]) -> Result<BTreeMap<String, Vec<ConfigEntry>>, ClientError> {
+fn configs(
+    client: &mut Client,
+    topics: &[&Topic],
+) -> Result<BTreeMap<String, Vec<ConfigEntry>>, ClientError> {
     let resource = |topic: &&Topic| Resource { kind: ResourceKind::Topic, name: topic.name.clone() };
     let resources: Vec<Resource> = topics.iter().map(resource).collect();
     let outcomes = client.describe_configs(&resources, &[], false)?;
@@ -80,8 +83,7 @@ fn offsets(client: &mut Client, topic: &Topic) -> BTreeMap<PartitionId, (Offset,
 }
 
 fn as_text(topic: &Topic, details: &Details) -> String {
-    let mut table =
-        output::table(&["PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END", "RECORDS"]);
+    let mut table = output::table(&["PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END", "RECORDS"]);
     for partition in &topic.partitions {
         let offsets = details.offsets.get(&partition.id);
         let number = |value: Option<i64>| value.map_or("-".to_owned(), |value| value.to_string());

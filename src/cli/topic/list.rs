@@ -55,7 +55,8 @@ pub fn run(args: &ListArgs) -> Result<ExitCode, Problem> {
         let mut table = output::table(&["TOPIC", "PARTITIONS", "REPLICATION", "ID"]);
         for topic in topics {
             let (partitions, replication) = (topic.partitions.len(), replication(topic));
-            let cells = [topic.name.clone(), partitions.to_string(), replication.to_string(), topic.id.to_string()];
+            let cells =
+                [topic.name.clone(), partitions.to_string(), replication.to_string(), topic.id.to_string()];
             table.add_row(cells);
         }
         output::line(&table.to_string())?;
