@@ -777,7 +777,7 @@ fn flushes_are_shared_and_nothing_is_answered_before_its_sync() {
                 _ => {}
             }
         }
-        assert!(syncs >= 1 && syncs < 25, "{syncs} syncs for 50 batches");
+        assert!((1..25).contains(&syncs), "{syncs} syncs for 50 batches");
         log.close().await.unwrap();
     });
 }
