@@ -4,7 +4,7 @@
 //! was named, so that a command can say which of them failed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::alter_configs_request as alter_configs;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -21,13 +21,16 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
 };
 
-use super::cluster::{Client, text, topic_name};
+use super::cluster::{Client, Topic, text, topic_name};
 use super::error::ClientError;
 use crate::types::{NodeId, Offset, PartitionId, TopicId};
 
 /// What a timestamp of ListOffsets stands for.
 pub const LATEST: i64 = -1;
 pub const EARLIEST: i64 = -2;
+
+/// How long [`Client::wait_for_topics`] waits.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// One outcome for each name, in the order they were given.
 pub type Outcomes<T> = Vec<(String, Result<T, ClientError>)>;
@@ -174,6 +177,29 @@ impl Client {
         Ok(in_order(outcomes.collect(), names.iter()))
     }
 
+    /// Waits until the broker that is asked sees the topics as `is_seen` wants them (`None`: not there). A
+    /// change is done when its answer comes, but brokers learn of it one after the other; some seconds are
+    /// enough, and after them the change is done all the same.
+    pub fn wait_for_topics(
+        &mut self,
+        names: &[String],
+        is_seen: impl Fn(Option<&Topic>) -> bool,
+    ) -> Result<(), ClientError> {
+        let give_up = Instant::now() + SEEN_WITHIN;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        while !names.is_empty() && Instant::now() < give_up {
+            let cluster = self.metadata(Some(&names), false)?;
+            let there = |name: &&str| {
+                cluster.topics.iter().find(|topic| topic.name == **name && topic.error.is_none())
+            };
+            if names.iter().all(|name| is_seen(there(name))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Raises each topic's partition count to `count`.
     pub fn create_partitions(&mut self, names: &[String], count: i32) -> Result<Outcomes<()>, ClientError> {
         let timeout_ms = self.timeout_ms();
@@ -232,9 +258,9 @@ impl Client {
         }
         match partitions.iter().find(|(id, _)| !offsets.contains_key(id)) {
             None => Ok(offsets),
-            Some((id, _)) => {
-                Err(ClientError::NoAnswer(format!("the broker said nothing about the offsets of {name}-{id}")))
-            }
+            Some((id, _)) => Err(ClientError::NoAnswer(format!(
+                "the broker said nothing about the offsets of {name}-{id}"
+            ))),
         }
     }
 
@@ -377,7 +403,8 @@ impl Client {
     fn by_leader(&mut self, name: &str, asked: &[(PartitionId, i64)]) -> Result<ByLeader, ClientError> {
         let cluster = self.metadata(Some(&[name]), false)?;
         let topic = cluster.topics.iter().find(|topic| topic.name == name);
-        let topic = topic.ok_or_else(|| ClientError::NoAnswer(format!("the broker said nothing about {name}")))?;
+        let topic =
+            topic.ok_or_else(|| ClientError::NoAnswer(format!("the broker said nothing about {name}")))?;
         ClientError::check(|| format!("topic {name}"), topic.error.map_or(0, |error| error.code()), None)?;
         let mut by_leader = ByLeader::new();
         for (id, what) in asked {
@@ -388,8 +415,8 @@ impl Client {
                 count: topic.partitions.len(),
             })?;
             let leader = partition.leader.filter(|leader| cluster.brokers.contains_key(leader));
-            let leader =
-                leader.ok_or_else(|| ClientError::NoLeader(format!("{name}-{id} has no leader at present")))?;
+            let leader = leader
+                .ok_or_else(|| ClientError::NoLeader(format!("{name}-{id} has no leader at present")))?;
             by_leader.entry(leader).or_default().push((*id, *what));
         }
         Ok(by_leader)

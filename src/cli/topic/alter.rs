@@ -11,9 +11,7 @@ use crate::cli::pattern::{self, Selector};
 use crate::cli::problem::Problem;
 use crate::cli::target::Target;
 use crate::client::Client;
-use crate::client::admin::{
-    ConfigChange, ConfigOperation, EARLIEST, LATEST, Resource, ResourceKind,
-};
+use crate::client::admin::{ConfigChange, ConfigOperation, EARLIEST, LATEST, Resource, ResourceKind};
 use crate::client::cluster::Topic;
 use crate::types::{Offset, PartitionId};
 
@@ -72,6 +70,8 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
     };
     if let Some(count) = args.partitions {
         let outcomes = client.create_partitions(&args.names, count)?;
+        let has_all = |topic: &Topic| topic.partitions.len() >= count as usize;
+        client.wait_for_topics(&super::succeeded(&outcomes), |topic| topic.is_some_and(has_all))?;
         note(super::report(outcomes, args.target.json, |name, ()| {
             say(args, json!({"topic": name, "partitions": count}), &format!("topic {name} has {count} partitions"));
         }));
