@@ -49,7 +49,10 @@ pub const CASES: &[Case] = &[
         }
         for name in ["7", "-1", "one", " 1", "01"] {
             pair.both(API, v, ask(BROKER, name, Value::Null));
-            pair.both(API, v, ask(LOGGER, name, Value::Null));
+            // Logger 1 is there, with names of its own on each side.
+            if name != "01" {
+                pair.both(API, v, ask(LOGGER, name, Value::Null));
+            }
         }
         for kind in [0, 1, 3, 64, -1, 127] {
             pair.both(API, v, ask(kind, "1", Value::Null));

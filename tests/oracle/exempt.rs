@@ -16,10 +16,12 @@ enum How {
     Positive,
     /// An id that is there.
     NotNegative,
-    /// A text in which a number of 13 digits is a time.
+    /// A text in which a number of 13 digits or more is a time.
     Times,
     /// ApiVersions' table: only the APIs that have cases here.
     Judged,
+    /// A key of a broker whose value names its own host: all but the value is compared.
+    HostBound,
     /// Compared as the name of the topic with this id.
     TopicId,
     /// Compared whatever the order.
@@ -63,6 +65,7 @@ const EXEMPT: &[Exempt] = &[
     exempt("DescribeTopicPartitions", "*topics", How::Unordered, "Kafka answers in hash order"),
     exempt("DescribeConfigs", "*results", How::Unordered, "Kafka answers in hash order"),
     exempt("DescribeConfigs", "*configs", How::Unordered, "Kafka answers in hash order"),
+    exempt("DescribeConfigs", "results[].configs[]", How::HostBound, "addresses and directories"),
     exempt("DescribeConfigs", "*documentation", How::Present, "documentation is in our own words"),
     exempt("AlterConfigs", "responses", How::Unordered, "Kafka answers in hash order"),
     exempt("IncrementalAlterConfigs", "responses", How::Unordered, "Kafka answers in hash order"),
@@ -81,6 +84,9 @@ const EXEMPT: &[Exempt] = &[
     exempt("DescribeQuorum", "*replicaDirectoryId", How::TopicId, "directory ids are random"),
     exempt("DescribeQuorum", "nodes[].listeners[].port", How::Positive, "the controller listener's port"),
 ];
+
+const HOST_BOUND: [&str; 5] =
+    ["listeners", "advertised.listeners", "log.dirs", "log.dir", "controller.quorum.bootstrap.servers"];
 
 /// A tree as it is compared.
 pub fn normalise(api: &str, tree: &Value, side: &Side) -> Value {
@@ -155,6 +161,14 @@ fn apply(how: &How, value: &mut Value, side: &Side) {
                 list.retain(|row| judged(&row["apiKey"]));
             }
         }
+        How::HostBound => {
+            if value["name"].as_str().is_some_and(|name| HOST_BOUND.contains(&name)) {
+                value["value"] = json!("host-bound");
+                for synonym in value["synonyms"].as_array_mut().into_iter().flatten() {
+                    synonym["value"] = json!("host-bound");
+                }
+            }
+        }
         How::TopicId => {
             if let Some(name) = value.as_str().and_then(|id| side.topic_of(id)) {
                 *value = json!(format!("id of {name}"));
@@ -191,7 +205,7 @@ fn batch(stored: &Stored) -> Value {
 
 fn without_time(word: &str) -> String {
     let digits = word.chars().take_while(char::is_ascii_digit).count();
-    if digits == 13 { format!("<time>{}", &word[13..]) } else { word.to_owned() }
+    if digits >= 13 { format!("<time>{}", &word[digits..]) } else { word.to_owned() }
 }
 
 /// Ids with many zeros are those that a case or Kafka itself chose.

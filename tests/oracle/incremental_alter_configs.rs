@@ -28,9 +28,7 @@ fn alter(pair: &mut Pair, v: i16, kind: i8, name: &str, changes: &[Change]) {
 }
 
 fn look(pair: &mut Pair, kind: i8, name: &str, keys: &[&str]) {
-    // A change reaches the broker's own view a moment after its answer.
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    pair.both(
+    pair.settles(
         "DescribeConfigs",
         4,
         json!({"includeSynonyms": true, "resources": [

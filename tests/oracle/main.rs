@@ -69,6 +69,21 @@ const GROUPS: &[Group] = &[
     Group { api: update_features::API, cases: update_features::CASES },
 ];
 
+/// What `tests/apache-kafka/run` adds to a file for one node: the same keys are set on both sides, so that
+/// DescribeConfigs gives them the same source.
+const OPTIONS: &[&str] = &[
+    "process.roles=broker,controller",
+    "node.id=1",
+    "controller.quorum.bootstrap.servers=127.0.0.1:1",
+    "controller.listener.names=CONTROLLER",
+    "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+    "offsets.topic.replication.factor=1",
+    "transaction.state.log.replication.factor=1",
+    "share.coordinator.state.topic.replication.factor=1",
+    "transaction.state.log.min.isr=1",
+    "share.coordinator.state.topic.min.isr=1",
+];
+
 #[test]
 fn answers_are_those_of_apache_kafka() {
     let given = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("host:port"));
@@ -85,7 +100,7 @@ fn answers_are_those_of_apache_kafka() {
     let ours = left.is_none().then(|| {
         let directory = directory.join("thalweg");
         std::fs::create_dir_all(&directory).expect("a directory for the broker");
-        Thalweg::start(&directory, &[])
+        Thalweg::start(&directory, OPTIONS)
     });
     let apache = apache.join().expect("Apache Kafka starts");
     let left = left.unwrap_or_else(|| ours.as_ref().expect("it was started").address);

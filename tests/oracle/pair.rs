@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::exempt;
-use crate::harness::connection::{Answer, Connection};
+use crate::harness::connection::{Answer, Connection, decode_answer, request_header};
+use crate::harness::schema::hex;
 use crate::harness::{Batch, message};
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -118,6 +119,11 @@ impl Pair {
             nonce: std::env::var("ORACLE_NONCE").unwrap_or_default(),
         };
         pair.sides.iter_mut().for_each(Side::learn);
+        // The first block of producer ids takes Kafka a moment.
+        let tree = json!({"transactionalId": null, "transactionTimeoutMs": 1000});
+        while pair.prepare("InitProducerId", 4, tree.clone()).iter().any(|a| a["errorCode"] != 0) {
+            thread::sleep(PAUSE);
+        }
         pair
     }
 
@@ -136,6 +142,21 @@ impl Pair {
     pub fn both(&mut self, api: &str, version: i16, tree: Value) -> [Value; 2] {
         let answers = self.ask(api, version, &tree);
         self.compare(api, version, &tree, answers)
+    }
+
+    /// What both say once a change has reached every part of them: asks until the answers are equal, but
+    /// not for long.
+    pub fn settles(&mut self, api: &str, version: i16, tree: Value) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let before = self.differences.len();
+        loop {
+            self.both(api, version, tree.clone());
+            if self.differences.len() == before || Instant::now() > deadline {
+                return;
+            }
+            self.differences.truncate(before);
+            thread::sleep(5 * PAUSE);
+        }
     }
 
     fn ask(&mut self, api: &str, version: i16, tree: &Value) -> [Answer; 2] {
@@ -194,29 +215,32 @@ impl Pair {
     /// Sends a frame (without its length) on new connections; the answers are compared as bytes.
     pub fn frame(&mut self, frame: &[u8]) {
         self.compared += 1;
-        let answers: Vec<String> = self
-            .sides
-            .iter_mut()
-            .map(|side| {
-                let mut connection = Connection::open(side.address).expect("the broker accepts");
-                connection.send_frame(frame).expect("the broker reads");
-                match connection.read_frame() {
-                    Ok(Some(bytes)) => crate::harness::schema::hex(&bytes),
-                    _ => "closed".into(),
-                }
-            })
-            .collect();
+        let answers: Vec<String> =
+            self.answers_to(frame).map(|a| a.map_or("closed".into(), |b| hex(&b))).into();
         if answers[0] != answers[1] {
-            let text = crate::harness::schema::hex(frame);
-            self.differences.push(format!("frame {text}: {} against {}", answers[0], answers[1]));
+            self.differences.push(format!("frame {}: {} against {}", hex(frame), answers[0], answers[1]));
         }
     }
 
     /// A body of any bytes under a right header.
     pub fn body(&mut self, api: &str, version: i16, body: &[u8]) {
-        let mut frame = crate::harness::connection::request_header(message(api), version, 7);
+        let mut frame = request_header(message(api), version, 7);
         frame.extend(body);
-        self.frame(&frame);
+        let answers = self.answers_to(&frame).map(|answer| match answer {
+            Some(bytes) => {
+                decode_answer(message(api), version, 7, &bytes).map_or_else(Answer::Undecodable, Answer::Body)
+            }
+            None => Answer::Closed,
+        });
+        self.compare(api, version, &json!(hex(body)), answers);
+    }
+
+    fn answers_to(&mut self, frame: &[u8]) -> [Option<Vec<u8>>; 2] {
+        [0, 1].map(|side| {
+            let mut connection = Connection::open(self.sides[side].address).expect("the broker accepts");
+            connection.send_frame(frame).expect("the broker reads");
+            connection.read_frame().unwrap_or(None)
+        })
     }
 
     /// Makes a topic on both and learns its ids.

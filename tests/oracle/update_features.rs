@@ -60,9 +60,16 @@ pub const CASES: &[Case] = &[
         for level in [0, 1] {
             let kind = if level == 0 { SAFE } else { UPGRADE };
             update(pair, v, &[("eligible.leader.replicas.version", level, kind)], false);
-            std::thread::sleep(std::time::Duration::from_millis(200));
-            pair.both("ApiVersions", 4, json!({"clientSoftwareName": "judge", "clientSoftwareVersion": "1"}));
-            pair.both("ApiVersions", 3, json!({"clientSoftwareName": "judge", "clientSoftwareVersion": "1"}));
+            pair.settles(
+                "ApiVersions",
+                4,
+                json!({"clientSoftwareName": "judge", "clientSoftwareVersion": "1"}),
+            );
+            pair.settles(
+                "ApiVersions",
+                3,
+                json!({"clientSoftwareName": "judge", "clientSoftwareVersion": "1"}),
+            );
         }
     }),
 ];
