@@ -222,7 +222,10 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     }
     let (controller, settling) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
+    let progress = tasks::spawn(Queue::Background, housekeeping::report_recovery(shard.clone()));
     shard.follow_everywhere().await;
+    progress.cancel().await;
+    housekeeping::summarize_recovery(shard).await;
     register(start, &controller).await?;
     shard.controller_task.replace(Some(settling));
     for core in 0..start.cores {
@@ -410,7 +413,17 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     for (end, _) in &start.end {
         let _already_told = end.try_send(());
     }
-    tracing::info!(clean, "stopped");
+    for (name, value) in metrics::snapshot() {
+        tracing::debug!(name, value, "counter");
+    }
+    tracing::info!(
+        clean,
+        requests = metrics::REQUESTS.value(),
+        produce_bytes = metrics::PRODUCE_BYTES.value(),
+        fetch_bytes_spliced = metrics::FETCH_BYTES_SPLICED.value(),
+        fetch_bytes_copied = metrics::FETCH_BYTES_COPIED.value(),
+        "stopped"
+    );
 }
 
 /// On any other core: serves until told to stop, says that it is quiet, and stays until the first core ends.
