@@ -276,7 +276,7 @@ impl Shard {
                         let (shard, topic) = (self.clone(), topic.clone());
                         opening.push(tasks::spawn(Queue::Requests, async move {
                             let _in_turn = shard.opening.acquire_permit(1).await;
-                            shard.open(&topic, id).await;
+                            shard.clone().open(&topic, id).await;
                         }));
                     }
                     None => {}
