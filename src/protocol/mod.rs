@@ -12,7 +12,9 @@
 //! | [`produce`], [`fetch`] | the two hot messages, decoded in place and encoded around slices |
 //! | [`batch`], [`record`] | record batches as they stand in requests and in files |
 //! | [`produced`], [`opened`] | what a produced batch must be before it may be appended |
+//! | [`stored`] | records that a broker keeps for itself, and their table codec |
 //! | [`builder`], [`compression`] | batches made here; the five codecs, bounded |
+//! | [`stored`] | records that live in Kafka's own topics and metadata log |
 
 pub mod batch;
 pub mod builder;
@@ -27,6 +29,7 @@ pub mod opened;
 pub mod produce;
 pub mod produced;
 pub mod record;
+pub mod stored;
 pub mod walk;
 #[rustfmt::skip]
 mod walk_table;
