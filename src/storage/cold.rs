@@ -13,7 +13,7 @@ use crate::storage::checkpoint;
 use crate::storage::config::{LogConfig, Opening};
 use crate::storage::epochs;
 use crate::storage::errors::StorageError;
-use crate::storage::file::{self, Fault, SegmentFile, planted};
+use crate::storage::file::{self, SegmentFile};
 use crate::storage::reader::{HeaderWalk, Waiting};
 use crate::storage::recovery::{self, Loaded};
 use crate::storage::segment::{
@@ -108,9 +108,6 @@ pub struct Flush {
 impl Flush {
     /// Gives itself back, to be taken in as done.
     pub fn perform(self) -> Result<Flush, StorageError> {
-        if planted(Fault::AnswerBeforeSync) {
-            return Ok(self);
-        }
         for segment in &self.segments {
             segment.perform(&self.dir)?;
         }

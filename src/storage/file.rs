@@ -120,6 +120,9 @@ impl SegmentFile {
 
     /// fdatasync: bytes and size are on the device.
     pub fn sync(&self) -> io::Result<()> {
+        if planted(Fault::AnswerBeforeSync) {
+            return Ok(());
+        }
         rustix::fs::fdatasync(&self.fd)?;
         record(|| Step::Sync(self.path.to_path_buf()));
         Ok(())
@@ -353,7 +356,7 @@ pub mod recorder {
 pub enum Fault {
     /// `answer_before_write`: appends count as written at once and are written 20 ms later.
     AnswerBeforeWrite,
-    /// `answer_before_sync`: a flush is answered without fdatasync.
+    /// `answer_before_sync`: fdatasync is left out.
     AnswerBeforeSync,
     /// `lost_roll`: the batch that opens a new segment is counted as written and is not.
     LostRoll,

@@ -543,11 +543,10 @@ impl Log {
         if from >= below {
             return Ok(None);
         }
-        let mut state = self.state.borrow_mut();
-        let dir = state.dir.clone();
-        state.read(from, below, self.written.get(), max_bytes, min_one).map_err(|miss| match miss {
+        let read = self.state.borrow_mut().read(from, below, self.written.get(), max_bytes, min_one);
+        read.map_err(|miss| match miss {
             Miss::Cold(cold) => ReadError::Cold(cold),
-            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &dir, &error)),
+            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &self.dir(), &error)),
         })
     }
 
