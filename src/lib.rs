@@ -22,6 +22,7 @@ pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod log_rate;
 pub mod metadata;
 pub mod metrics;
 pub mod protocol;

@@ -409,7 +409,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let node = Node::start(dir.path(), |_| {});
         let first_epoch = node.controller.epoch();
-        let made = node.create(vec![with_config(topic("orders", 3), "retention.ms", "60000"), topic("gone", 1)]);
+        let made =
+            node.create(vec![with_config(topic("orders", 3), "retention.ms", "60000"), topic("gone", 1)]);
         assert_eq!(made, [("orders".to_owned(), 0, None), ("gone".to_owned(), 0, None)]);
         let deletion = DeleteTopicsRequest::default().with_topic_names(vec![topic_name("gone")]);
         node.drive(node.controller.delete_topics(&deletion, 5)).unwrap();
@@ -461,7 +462,9 @@ mod tests {
         // Proposed all before any is awaited; one of them is never awaited at all.
         let mut waiting: Vec<_> = requests
             .iter()
-            .map(|request| node.controller.propose(|context| topics::create_topics(context, request)).unwrap())
+            .map(|request| {
+                node.controller.propose(|context| topics::create_topics(context, request)).unwrap()
+            })
             .collect();
         drop(waiting.remove(7));
         for (response, settled) in waiting {
@@ -514,7 +517,8 @@ mod tests {
             crate::cluster::testing::layers(""),
             Box::new(|_, _| Box::pin(std::future::ready(()))),
         ));
-        let request = kafka_protocol::messages::CreateTopicsRequest::default().with_topics(vec![topic("a", 1)]);
+        let request =
+            kafka_protocol::messages::CreateTopicsRequest::default().with_topics(vec![topic("a", 1)]);
         let outcome = node.drive(node.controller.create_topics(&request));
         assert!(matches!(outcome, Err(ControllerError::Quorum(QuorumError::NotWritten(_)))));
         assert_eq!(node.controller.log_end(), offset.plus(1));

@@ -52,6 +52,15 @@ fn sentence(error: ResponseError) -> String {
     }
 }
 
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.message {
+            Some(message) => f.write_str(message),
+            None => std::fmt::Display::fmt(&self.error, f),
+        }
+    }
+}
+
 /// The code and message of an outcome as responses carry them: 0 and null for success.
 pub fn code_and_text(outcome: &Result<(), ApiError>) -> (i16, Option<StrBytes>) {
     match outcome {
@@ -66,6 +75,7 @@ impl From<ConfigError> for ApiError {
             ErrorKind::InvalidConfig => ResponseError::InvalidConfig,
             ErrorKind::InvalidRequest => ResponseError::InvalidRequest,
             ErrorKind::InvalidTopic => ResponseError::InvalidTopicException,
+            ErrorKind::UnknownServerError => ResponseError::UnknownServerError,
         };
         ApiError::new(error, e.message)
     }

@@ -106,14 +106,8 @@ impl Node {
             seen.borrow_mut().push(new);
             Box::pin(std::future::ready(())) as Pin<Box<dyn Future<Output = ()>>>
         });
-        let controller = Controller::new(
-            Box::new(quorum),
-            image,
-            &formatted.cluster_id,
-            NODE,
-            layers(""),
-            on_publish,
-        );
+        let controller =
+            Controller::new(Box::new(quorum), image, &formatted.cluster_id, NODE, layers(""), on_publish);
         let run = RefCell::new(Box::pin(controller.clone().run()) as Pin<Box<dyn Future<Output = ()>>>);
         let node = Node { controller, run, formatted, published };
         let bootstrap = format::read_bootstrap(dir).unwrap();
@@ -177,7 +171,9 @@ impl Node {
         response
             .topics
             .into_iter()
-            .map(|topic| (topic.name.to_string(), topic.error_code, topic.error_message.map(|m| m.to_string())))
+            .map(|topic| {
+                (topic.name.to_string(), topic.error_code, topic.error_message.map(|m| m.to_string()))
+            })
             .collect()
     }
 

@@ -12,6 +12,8 @@ pub enum ErrorKind {
     InvalidRequest,
     /// INVALID_TOPIC_EXCEPTION (17).
     InvalidTopic,
+    /// UNKNOWN_SERVER_ERROR (-1): where Kafka itself stumbles over the request.
+    UnknownServerError,
 }
 
 /// One sentence about a configuration that cannot stand.

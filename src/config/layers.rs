@@ -67,32 +67,39 @@ impl Layers {
     /// # Errors
     /// INVALID_REQUEST with Kafka's sentence.
     pub(super) fn validate_dynamic(&self, new: &Map, per_broker: bool) -> Result<(), ConfigError> {
-        let refuse = |names: Vec<&str>, sentence: &str| {
+        let refuse = |names: Vec<&str>, sentence: &str, set: &str| {
             if names.is_empty() {
                 return Ok(());
             }
-            Err(ConfigError::request(format!("{sentence}: Set({})", names.join(", "))))
+            Err(ConfigError::request(format!("{sentence}: {set}({})", names.join(", "))))
         };
         let of = |wrong: fn(&str) -> bool| {
             new.keys().map(String::as_str).filter(|name| wrong(name)).collect::<Vec<_>>()
         };
         let as_request = |error: ConfigError| ConfigError::request(error.message);
-        refuse(of(is_not_dynamic), "Cannot update these configs dynamically")?;
+        refuse(of(is_not_dynamic), "Cannot update these configs dynamically", "Set")?;
         refuse(
             of(is_bare_security_key),
             "These security configs can be dynamically updated only per-listener using the listener prefix",
+            "HashSet",
         )?;
         new.iter().try_for_each(|(name, text)| check_type(name, text)).map_err(as_request)?;
         if !per_broker {
             refuse(
                 of(is_per_broker),
                 "Cannot update these configs at default cluster level, broker id must be specified",
+                "Set",
             )?;
         }
         let layers = if per_broker { [&*self.dynamic_default, new] } else { [new, &*self.dynamic_broker] };
         let server = ServerConfig::from_map(merged(&self.static_, layers)).map_err(as_request)?;
-        check_reconfiguration(&self.server, &server)
-            .map_err(|_| ConfigError::request("Invalid dynamic configuration"))
+        // Kafka passes the sentence where a value belongs; clients know it in this form.
+        check_reconfiguration(&self.server, &server).map_err(|sentence| {
+            ConfigError::request(format!(
+                "Invalid value org.apache.kafka.common.config.ConfigException: {sentence} for configuration \
+                 Invalid dynamic configuration"
+            ))
+        })
     }
 }
 
@@ -217,11 +224,11 @@ fn merged(static_: &Map, dynamic: [&Map; 2]) -> Map {
     all
 }
 
-/// What Kafka's parts refuse when their keys change while they run: a pool may at most halve or double.
-fn check_reconfiguration(old: &ServerConfig, new: &ServerConfig) -> Result<(), ConfigError> {
+/// What Kafka's parts refuse when their keys change while they run: a pool may at most halve or double, and
+/// the local part of a log is no longer than the whole.
+fn check_reconfiguration(old: &ServerConfig, new: &ServerConfig) -> Result<(), String> {
     const POOLS: &[&str] = &[
         "background.threads",
-        "log.cleaner.threads",
         "num.io.threads",
         "num.network.threads",
         "num.recovery.threads.per.data.dir",
@@ -230,26 +237,55 @@ fn check_reconfiguration(old: &ServerConfig, new: &ServerConfig) -> Result<(), C
         "remote.log.manager.expiration.thread.pool.size",
         "remote.log.reader.threads",
     ];
+    const REPORTER: &str = "org.apache.kafka.common.metrics.JmxReporter";
+    let change = |name: &str| (old.integer(name).unwrap_or(0), new.integer(name).unwrap_or(0));
     for name in POOLS {
-        let (before, after) = (old.integer(name).unwrap_or(0), new.integer(name).unwrap_or(0));
-        if after != before && (after <= 0 || after < before / 2 || after > before * 2) {
-            return Err(ConfigError::config(format!("{name} cannot go from {before} to {after} at once")));
+        let (before, after) = change(name);
+        let failed =
+            format!("Dynamic thread count update validation failed for {name}={after}, value should");
+        if after == before {
+            continue;
+        } else if after <= 0 {
+            return Err(format!("{failed} be at least 1"));
+        } else if after < before / 2 {
+            return Err(format!("{failed} be at least half the current value {before}"));
+        } else if after > before * 2 {
+            return Err(format!("{failed} not be greater than double the current value {before}"));
         }
     }
-    let changed = |name: &str| old.all.get(name) != new.all.get(name);
-    let (topic, local_ms) = (&new.topic_defaults, new.topic_defaults.local_retention_ms);
-    let log_changed = new.all.keys().chain(old.all.keys()).any(|k| keys::is_topic_default(k) && changed(k));
-    let beyond = |local: i64, whole: i64| whole != -1 && local != -2 && (local == -1 || local > whole);
-    if log_changed
-        && (beyond(local_ms, topic.retention_ms)
-            || beyond(topic.local_retention_bytes, topic.retention_bytes))
-    {
-        return Err(ConfigError::config("local retention is longer than the whole retention"));
+    let (before, after) = change("log.cleaner.threads");
+    if after < before / 2 {
+        return Err(format!(
+            "Log cleaner threads cannot be reduced to less than half the current value {before}"
+        ));
+    } else if after > before * 2 {
+        return Err(format!(
+            "Log cleaner threads cannot be increased to more than double the current value {before}"
+        ));
     }
-    const REPORTER: &str = "org.apache.kafka.common.metrics.JmxReporter";
+    let changed = |name: &str| old.all.get(name) != new.all.get(name);
+    if new.all.keys().chain(old.all.keys()).any(|name| keys::is_topic_default(name) && changed(name)) {
+        let topic = &new.topic_defaults;
+        check_local("ms", topic.local_retention_ms, topic.retention_ms)?;
+        check_local("bytes", topic.local_retention_bytes, topic.retention_bytes)?;
+    }
     let reporters = new.text("metric.reporters").unwrap_or_default();
     if changed("metric.reporters") && reporters.split(',').any(|r| !r.is_empty() && r.trim() != REPORTER) {
-        return Err(ConfigError::config("metric.reporters names a class that is not here"));
+        return Err("Validation of dynamic config update of Set(metric.reporters) failed with class class \
+                    kafka.server.DynamicMetricsReporters"
+            .to_owned());
     }
     Ok(())
+}
+
+fn check_local(unit: &str, local: i64, whole: i64) -> Result<(), String> {
+    let why = match (local, whole) {
+        (-2, _) | (_, -1) => return Ok(()),
+        (-1, _) => format!("Value must not be -1 as log.retention.{unit} value is set as {whole}."),
+        (local, whole) if local > whole => {
+            format!("Value must not be more than log.retention.{unit} property value: {whole}")
+        }
+        _ => return Ok(()),
+    };
+    Err(ConfigError::value(&format!("log.local.retention.{unit}"), local, why).message)
 }

@@ -7,18 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::addresses::Addresses;
 use super::error::ConfigError;
 use super::keys;
-use super::listeners::{self, AdvertisedListener, Listener, SecurityProtocol};
+use super::listeners::{self, AdvertisedListener, Listener};
+use super::notices::notices;
 use super::properties::Properties;
+use super::rules::{self, REQUIREMENT_FAILED, require};
 use super::topic::{self, TopicConfig};
-use super::value::{self, Value};
+use super::typed::Typed;
+use super::value;
 
 /// `queued.max.request.bytes` when nobody sets it. Kafka's default is no bound at all.
 pub const QUEUED_MAX_REQUEST_BYTES: u64 = 512 << 20;
-
-/// What Scala puts before the sentence of a failed check; clients of AlterConfigs see it.
-const REQUIREMENT_FAILED: &str = "requirement failed: ";
 
 /// Every broker key that acts, typed. Times are milliseconds unless the name says otherwise, sizes bytes.
 #[derive(Clone, Debug)]
@@ -166,9 +167,7 @@ impl ServerConfig {
     pub fn from_map(mut all: BTreeMap<String, String>) -> Result<ServerConfig, ConfigError> {
         equate_ids(&mut all);
         let typed = Typed::parse(&all)?;
-        check_roles(&typed)?;
-        check_numbers(&typed)?;
-        check_groups(&typed)?;
+        rules::check(&typed)?;
         let addresses = Addresses::resolve(&typed, &all)?;
         let topic_defaults = TopicConfig::from_values(&topic::broker_defaults_of(&all))?;
         require(topic_defaults.segment_ms >= 1, "log.roll.ms must be greater than or equal to 1")?;
@@ -329,381 +328,6 @@ fn equate_ids(all: &mut BTreeMap<String, String>) {
     };
 }
 
-/// Keys that Kafka 4 no longer knows and that old files still have.
-const REMOVED: &[&str] = &[
-    "advertised.host.name",
-    "advertised.port",
-    "control.plane.listener.name",
-    "controlled.shutdown.max.retries",
-    "controlled.shutdown.retry.backoff.ms",
-    "group.coordinator.new.enable",
-    "host.name",
-    "inter.broker.protocol.version",
-    "log.message.downconversion.enable",
-    "log.message.format.version",
-    "log.message.timestamp.difference.max.ms",
-    "offsets.commit.required.acks",
-    "port",
-    "reserved.broker.max.id",
-    "zookeeper.connect",
-    "zookeeper.connection.timeout.ms",
-    "zookeeper.session.timeout.ms",
-];
-
-/// Keys that Kafka 4.1 still takes and will drop, with what to do.
-const DEPRECATED: &[(&str, &str)] =
-    &[("log.cleaner.enable", "compaction cannot be switched off in Kafka 5, so delete the key")];
-
-fn notices(all: &BTreeMap<String, String>, from_file: bool) -> Vec<String> {
-    let mut notices = Vec::new();
-    for key in all.keys() {
-        if let Some((_, instead)) = DEPRECATED.iter().find(|(name, _)| name == key) {
-            notices.push(format!("{key} is deprecated: {instead}"));
-        } else if REMOVED.contains(&key.as_str()) {
-            notices.push(format!("{key} was removed from Kafka and has no effect: delete it"));
-        } else if !keys::BROKER.contains(key)
-            && !keys::THALWEG.contains(key)
-            && !key.starts_with("listener.name.")
-        {
-            notices.push(match nearest(key) {
-                Some(near) => format!("{key} is no key of Kafka 4.1 and has no effect; did you mean {near}?"),
-                None => format!("{key} is no key of Kafka 4.1 and has no effect"),
-            });
-        }
-    }
-    if from_file {
-        let factor = "offsets.topic.replication.factor";
-        if !all.contains_key(factor) {
-            notices.push(format!(
-                "{factor} is 3, Kafka's default: one node holds one replica, so consumer groups need {factor}=1"
-            ));
-        }
-    }
-    notices
-}
-
-/// The known key that is one or two typing errors away.
-fn nearest(key: &str) -> Option<&'static str> {
-    let near = keys::BROKER.iter().map(|known| (distance(key, known.name), known.name));
-    near.min().filter(|(errors, _)| *errors <= 2).map(|(_, name)| name)
-}
-
-/// Levenshtein's distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let cost = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// Kafka's `require`: the sentence of a check that failed.
-fn require(holds: bool, sentence: &str) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError::config(format!("{REQUIREMENT_FAILED}{sentence}"))) }
-}
-
-/// Every known key's value, set or default.
-struct Typed(BTreeMap<&'static str, Value>);
-
-impl Typed {
-    fn parse(all: &BTreeMap<String, String>) -> Result<Typed, ConfigError> {
-        let mut typed = BTreeMap::new();
-        for key in keys::BROKER.iter().chain(keys::THALWEG.iter()) {
-            if let Some(text) = all.get(key.name).map(String::as_str).or(key.default_text()) {
-                typed.insert(key.name, value::parse(key, text)?);
-            } else if key.default == keys::Default::Required {
-                return Err(ConfigError::config(format!(
-                    "Missing required configuration \"{}\" which has no default value.",
-                    key.name
-                )));
-            }
-        }
-        Ok(Typed(typed))
-    }
-
-    fn optional(&self, name: &str) -> Option<i64> {
-        match self.0.get(name) {
-            Some(Value::Integer(number)) => Some(*number),
-            _ => None,
-        }
-    }
-
-    fn long(&self, name: &str) -> i64 {
-        self.optional(name).unwrap_or_else(|| panic!("{name} is an integer with a default"))
-    }
-
-    fn int(&self, name: &str) -> i32 {
-        i32::try_from(self.long(name)).unwrap_or_else(|_| panic!("{name} fits its type"))
-    }
-
-    fn short(&self, name: &str) -> i16 {
-        i16::try_from(self.long(name)).unwrap_or_else(|_| panic!("{name} fits its type"))
-    }
-
-    /// A number that is not negative; Kafka allows less in few keys, where it means 0.
-    fn size(&self, name: &str) -> u32 {
-        u32::try_from(self.long(name)).unwrap_or(0)
-    }
-
-    fn double(&self, name: &str) -> f64 {
-        match self.0.get(name) {
-            Some(Value::Double(number)) => *number,
-            _ => panic!("{name} is a double with a default"),
-        }
-    }
-
-    fn boolean(&self, name: &str) -> bool {
-        self.0.get(name) == Some(&Value::Boolean(true))
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        match self.0.get(name) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    fn list(&self, name: &str) -> &[String] {
-        match self.0.get(name) {
-            Some(Value::List(elements)) => elements,
-            _ => &[],
-        }
-    }
-}
-
-/// The node's part in the cluster: it is alone, so it is broker and controller, and its own voter.
-fn check_roles(typed: &Typed) -> Result<(), ConfigError> {
-    let node_id = typed.int("node.id");
-    if node_id != typed.int("broker.id") {
-        return Err(ConfigError::config("You must set `node.id` to the same value as `broker.id`."));
-    }
-    let roles = typed.list("process.roles");
-    let distinct: BTreeSet<&String> = roles.iter().collect();
-    if distinct.len() != roles.len() {
-        return Err(ConfigError::config(format!(
-            "Duplicate role names found in `process.roles`: {}",
-            roles.join(",")
-        )));
-    }
-    if distinct.len() != 2 {
-        return Err(ConfigError::config(format!(
-            "process.roles={} needs a second node for the other role, and clusters of several nodes do not \
-             work yet: set process.roles=broker,controller",
-            roles.join(",")
-        )));
-    }
-    let voters = typed.list("controller.quorum.voters");
-    let ids = voters.iter().map(|entry| value::voter(entry).map(|(id, _)| id));
-    let ids = ids.collect::<Result<BTreeSet<i32>, _>>()?;
-    if !ids.is_empty() && !ids.contains(&node_id) {
-        return Err(ConfigError::config(format!(
-            "If process.roles contains the 'controller' role, the node id {node_id} must be included in the \
-             set of voters controller.quorum.voters={}",
-            voters.join(",")
-        )));
-    }
-    if ids.len() > 1 {
-        return Err(ConfigError::config(format!(
-            "controller.quorum.voters={} names other nodes, and clusters of several nodes do not work yet: \
-             leave only {node_id}",
-            voters.join(",")
-        )));
-    }
-    Ok(())
-}
-
-/// What must hold between numbers: Kafka's `KafkaConfig.validateValues`.
-fn check_numbers(typed: &Typed) -> Result<(), ConfigError> {
-    let t = typed;
-    let roll_ms = t.optional("log.roll.ms").unwrap_or(t.long("log.roll.hours") * 3_600_000);
-    require(roll_ms >= 1, "log.roll.ms must be greater than or equal to 1")?;
-    let jitter_ms = t.optional("log.roll.jitter.ms").unwrap_or(0);
-    require(jitter_ms >= 0, "log.roll.jitter.ms must be greater than or equal to 0")?;
-    let retention = ["log.retention.ms", "log.retention.minutes", "log.retention.hours"];
-    let retention = retention.iter().find_map(|name| t.optional(name)).unwrap_or(-1);
-    require(retention != 0, "log.retention.ms must be unlimited (-1) or, greater than or equal to 1")?;
-    let cleaners = t.long("log.cleaner.threads");
-    require(
-        cleaners > 0 && t.long("log.cleaner.dedupe.buffer.size") / cleaners > 1024 * 1024,
-        "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
-    )?;
-    let fetch_wait_ms = t.long("replica.fetch.wait.max.ms");
-    require(
-        fetch_wait_ms <= t.long("replica.socket.timeout.ms"),
-        "replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms to prevent unnecessary \
-         socket timeouts",
-    )?;
-    require(
-        fetch_wait_ms <= t.long("replica.lag.time.max.ms"),
-        "replica.fetch.wait.max.ms should always be less than or equal to replica.lag.time.max.ms to prevent \
-         frequent changes in ISR",
-    )?;
-    let queued = t.long("queued.max.request.bytes");
-    require(
-        queued <= 0
-            || queued >= t.long("socket.request.max.bytes")
-            || queued == i64::try_from(QUEUED_MAX_REQUEST_BYTES).unwrap_or(i64::MAX),
-        "queued.max.request.bytes must be larger or equal to socket.request.max.bytes",
-    )?;
-    let idle_ms = t.long("connections.max.idle.ms");
-    let delay_ms = t.long("connection.failed.authentication.delay.ms");
-    require(
-        idle_ms < 0 || delay_ms < idle_ms,
-        &format!(
-            "connection.failed.authentication.delay.ms={delay_ms} should always be less than \
-             connections.max.idle.ms={idle_ms} to prevent failed authentication responses from timing out"
-        ),
-    )
-}
-
-/// What must hold between the keys of the group coordinator, a family of names each.
-fn check_groups(typed: &Typed) -> Result<(), ConfigError> {
-    if !typed.list("group.coordinator.rebalance.protocols").iter().any(|name| name == "classic") {
-        return Err(ConfigError::config("Disabling the 'CLASSIC' protocol is not supported."));
-    }
-    let plain = |holds: bool, sentence: String| {
-        if holds { Ok(()) } else { Err(ConfigError::config(sentence)) }
-    };
-    let at_least = |a: &str, b: &str| {
-        plain(typed.long(a) >= typed.long(b), format!("{a} must be greater than or equal to {b}"))
-    };
-    let at_most = |a: &str, b: &str| {
-        plain(typed.long(a) <= typed.long(b), format!("{a} must be less than or equal to {b}"))
-    };
-    for family in ["consumer", "share", "streams"] {
-        let key = |name: &str| format!("group.{family}.{name}");
-        for what in ["heartbeat.interval.ms", "session.timeout.ms"] {
-            let (least, most) = (key(&format!("min.{what}")), key(&format!("max.{what}")));
-            at_least(&most, &least)?;
-            at_least(&key(what), &least)?;
-            at_most(&key(what), &most)?;
-        }
-        let (beat, session) = (key("heartbeat.interval.ms"), key("session.timeout.ms"));
-        plain(typed.long(&beat) < typed.long(&session), format!("{beat} must be less than {session}"))?;
-    }
-    let assignors = typed.list("group.share.assignors").len();
-    plain(
-        assignors == 1,
-        format!("group.share.assignors must contain exactly one assignor, but found {assignors}"),
-    )?;
-    at_most("group.streams.num.standby.replicas", "group.streams.max.standby.replicas")?;
-    at_least("group.share.record.lock.duration.ms", "group.share.min.record.lock.duration.ms")?;
-    at_least("group.share.max.record.lock.duration.ms", "group.share.record.lock.duration.ms")?;
-    at_least("group.share.max.share.sessions", "group.share.max.size")
-}
-
-/// The listeners, sorted into ours and the controller's.
-struct Addresses {
-    listeners: Vec<Listener>,
-    advertised: Vec<AdvertisedListener>,
-    controllers: Vec<Listener>,
-    controller_names: Vec<String>,
-    inter_broker: String,
-}
-
-impl Addresses {
-    fn resolve(typed: &Typed, all: &BTreeMap<String, String>) -> Result<Addresses, ConfigError> {
-        const MAP: &str = "listener.security.protocol.map";
-        let controller_names = listeners::names(typed.text("controller.listener.names").unwrap_or_default());
-        let text = typed.text("listeners").unwrap_or_default();
-        let map = typed.text(MAP).unwrap_or_default();
-        let protocols = listeners::protocol_map(map, all.contains_key(MAP), &controller_names, text)?;
-        let bound = listeners::parse(text, &protocols, true)?;
-        let names: BTreeSet<String> = bound.iter().map(|listener| listener.name.clone()).collect();
-        let is_controller = |listener: &Listener| controller_names.contains(&listener.name);
-        if !controller_names.iter().all(|name| names.contains(name)) {
-            return Err(ConfigError::config(format!(
-                "{REQUIREMENT_FAILED}controller.listener.names must only contain values appearing in the \
-                 'listeners' configuration when running the KRaft controller role"
-            )));
-        }
-        let advertised = match typed.text("advertised.listeners") {
-            Some(text) => listeners::parse(text, &protocols, false)?,
-            None => bound.clone(),
-        };
-        let nonroutable = advertised.iter().any(|listener| listener.host == "0.0.0.0");
-        let advertised: Vec<Listener> = advertised.into_iter().filter(|a| !is_controller(a)).collect();
-        let inter_broker = inter_broker(typed, all, &protocols)?;
-        check_advertised(&advertised, &inter_broker, &names)?;
-        let explicit = typed.text("advertised.listeners").is_some();
-        require(
-            !advertised.iter().any(|listener| listener.host == "0.0.0.0") && !(explicit && nonroutable),
-            "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
-        )?;
-        let (controllers, listeners): (Vec<_>, Vec<_>) = bound.into_iter().partition(is_controller);
-        if let Some(secured) = listeners.iter().find(|l| l.protocol != SecurityProtocol::Plaintext) {
-            return Err(ConfigError::config(format!(
-                "Listener {} is {}, and only PLAINTEXT works yet: set listener.security.protocol.map={}:PLAINTEXT \
-                 or leave the listener out",
-                secured.name,
-                secured.protocol.name(),
-                secured.name
-            )));
-        }
-        Ok(Addresses { listeners, advertised, controllers, controller_names, inter_broker })
-    }
-}
-
-fn inter_broker(
-    typed: &Typed,
-    all: &BTreeMap<String, String>,
-    protocols: &listeners::ProtocolMap,
-) -> Result<String, ConfigError> {
-    let Some(name) = typed.text("inter.broker.listener.name") else {
-        return Ok(typed.text("security.inter.broker.protocol").unwrap_or("PLAINTEXT").to_owned());
-    };
-    if all.contains_key("security.inter.broker.protocol") {
-        return Err(ConfigError::config(
-            "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.",
-        ));
-    }
-    let name = name.to_uppercase();
-    if !protocols.contains_key(&name) {
-        return Err(ConfigError::config(format!(
-            "Listener with name {name} defined in inter.broker.listener.name not found in \
-             listener.security.protocol.map."
-        )));
-    }
-    Ok(name)
-}
-
-fn check_advertised(
-    advertised: &[AdvertisedListener],
-    inter_broker: &str,
-    bound: &BTreeSet<String>,
-) -> Result<(), ConfigError> {
-    let names: Vec<&str> = advertised.iter().map(|listener| listener.name.as_str()).collect();
-    require(
-        !names.is_empty(),
-        "There must be at least one broker advertised listener. Perhaps all listeners appear in \
-         controller.listener.names?",
-    )?;
-    require(
-        names.contains(&inter_broker),
-        &format!(
-            "inter.broker.listener.name must be a listener name defined in advertised.listeners. The valid \
-             options based on currently configured listeners are {}",
-            names.join(",")
-        ),
-    )?;
-    let known: Vec<&str> = bound.iter().map(String::as_str).collect();
-    require(
-        names.iter().all(|name| known.contains(name)),
-        &format!(
-            "advertised.listeners listener names must be equal to or a subset of the ones defined in \
-             listeners. Found {}. The valid options based on the current configuration are {}",
-            names.join(","),
-            known.join(",")
-        ),
-    )
-}
-
 fn log_dirs(typed: &Typed) -> Result<Vec<PathBuf>, ConfigError> {
     let text = typed.text("log.dirs").or_else(|| typed.text("log.dir")).unwrap_or_default();
     let dirs: Vec<PathBuf> = listeners::names(text).into_iter().map(PathBuf::from).collect();
@@ -768,4 +392,117 @@ pub fn parse_cores(text: &str) -> Result<Vec<usize>, ConfigError> {
         }
     }
     Ok(cores.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<(ServerConfig, Vec<String>), String> {
+        let properties = Properties::parse(text).expect("well-formed");
+        ServerConfig::load(&properties).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn a_stock_file_starts_a_node() {
+        let (server, notices) = load(include_str!("fixtures/stock.properties")).expect("a stock file");
+        assert_eq!(notices, Vec::<String>::new());
+        assert_eq!(server.node_id, 1);
+        let shown = |listeners: &[Listener]| listeners.iter().map(Listener::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&server.listeners), ["PLAINTEXT://:9092"]);
+        assert_eq!(shown(&server.advertised_listeners), ["PLAINTEXT://localhost:9092"]);
+        assert_eq!(shown(&server.controller_listeners), ["CONTROLLER://:9093"]);
+        assert_eq!(server.log_dirs, [PathBuf::from("/tmp/kraft-combined-logs")]);
+        assert_eq!(server.offsets_topic_replication_factor, 1);
+        assert_eq!(server.topic_defaults, TopicConfig::default());
+    }
+
+    #[test]
+    fn without_a_file_a_node_works_by_itself() {
+        let (server, notices) = ServerConfig::load(&Properties::default()).expect("defaults stand");
+        assert_eq!(notices, Vec::<String>::new());
+        assert_eq!(server.node_id, 1);
+        assert_eq!(server.listeners[0].to_string(), "PLAINTEXT://:9092");
+        assert_eq!(server.log_dirs, [PathBuf::from("./data")]);
+        assert_eq!(server.offsets_topic_replication_factor, 1);
+        assert_eq!(server.transaction_state_log_min_isr, 1);
+        assert_eq!(server.queued_max_request_bytes, QUEUED_MAX_REQUEST_BYTES);
+        assert_eq!(server.metadata_log_dir, PathBuf::from("./data"));
+        assert_eq!(server.cores, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn with_a_file_replication_factors_are_kafkas_and_a_hint_says_so() {
+        let (server, notices) = load("listeners=PLAINTEXT://:1\nlog.dirs=/x\n").expect("enough");
+        assert_eq!((server.node_id, server.offsets_topic_replication_factor), (1, 3));
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].contains("offsets.topic.replication.factor=1"), "{}", notices[0]);
+    }
+
+    #[test]
+    fn unknown_and_old_keys_are_told_and_kept() {
+        let text = "offsets.topic.replication.factor=1\nlog.retentions.ms=5\nzookeeper.connect=x\nmine=1\n\
+                    log.cleaner.enable=true\n";
+        let (server, notices) = load(text).expect("unknown keys do no harm");
+        assert_eq!(server.all["mine"], "1");
+        let told = |part: &str| notices.iter().any(|notice| notice.contains(part));
+        assert!(told("did you mean log.retention.ms?"), "{notices:?}");
+        assert!(told("zookeeper.connect was removed"), "{notices:?}");
+        assert!(told("log.cleaner.enable is deprecated"), "{notices:?}");
+        assert_eq!(notices.len(), 4);
+    }
+
+    #[test]
+    fn what_cannot_stand_is_one_sentence() {
+        for (text, sentence) in [
+            ("node.id=x", "Invalid value x for configuration node.id: Not a number of type INT"),
+            ("node.id=1\nbroker.id=2", "You must set `node.id` to the same value as `broker.id`."),
+            ("process.roles=broker", "process.roles=broker needs a second node"),
+            ("process.roles=broker,zookeeper", "String must be one of: broker, controller"),
+            ("controller.quorum.voters=2@h:1", "the node id 1 must be included"),
+            ("controller.quorum.voters=1@h:1,2@h:2", "names other nodes"),
+            ("controller.quorum.voters=nonsense", "`{id}@{host}:{port}`"),
+            ("listeners=SSL://:1", "inter.broker.listener.name must be a listener name"),
+            ("listeners=PLAINTEXT://:1,SSL://:2", "only PLAINTEXT works yet"),
+            ("listeners=PLAINTEXT://0.0.0.0:1", "advertised.listeners cannot use the nonroutable"),
+            ("controller.listener.names=CONTROLLER", "must only contain values appearing in the 'listeners'"),
+            ("queued.max.request.bytes=1000", "queued.max.request.bytes must be larger or equal to"),
+            ("thalweg.core=1", "Unknown key thalweg.core; the keys that begin with thalweg. are"),
+            ("thalweg.cores=1-", "write it as 0,2-5"),
+            ("log.retention.ms=0", "log.retention.ms must be unlimited (-1)"),
+            ("log.dirs=,", "At least one log directory"),
+            ("group.consumer.session.timeout.ms=1", "group.consumer.session.timeout.ms must be greater"),
+        ] {
+            let error = load(text).expect_err(text);
+            assert!(error.contains(sentence) && !error.contains(REQUIREMENT_FAILED), "{text}: {error}");
+            assert!(!error.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn units_convert_and_the_first_synonym_wins() {
+        let (server, _) = load("log.retention.hours=1\nlog.roll.hours=2\n").expect("good");
+        assert_eq!(server.topic_defaults.retention_ms, 3_600_000);
+        assert_eq!(server.topic_defaults.segment_ms, 7_200_000);
+        let (server, _) = load("log.retention.hours=1\nlog.retention.minutes=5\n").expect("good");
+        assert_eq!(server.topic_defaults.retention_ms, 300_000);
+        let (server, _) = load("log.retention.minutes=5\nlog.retention.ms=-7\n").expect("good");
+        assert_eq!(server.topic_defaults.retention_ms, -1);
+        let (server, _) = load("log.flush.scheduler.interval.ms=9\n").expect("good");
+        assert_eq!(server.topic_defaults.flush_ms, 9);
+    }
+
+    #[test]
+    fn a_switched_off_request_bound_is_none_and_large_frames_raise_it() {
+        let (server, _) = load("queued.max.request.bytes=-1\n").expect("good");
+        assert_eq!(server.queued_max_request_bytes, u64::MAX);
+        let (server, _) = load("socket.request.max.bytes=1000000000\n").expect("good");
+        assert_eq!(server.queued_max_request_bytes, 1_000_000_000);
+    }
+
+    #[test]
+    fn cores_are_lists_of_numbers_and_ranges() {
+        assert_eq!(parse_cores("0, 2-4,3").expect("good"), [0, 2, 3, 4]);
+        assert!(parse_cores("4-2").is_err());
+    }
 }

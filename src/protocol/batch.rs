@@ -72,6 +72,8 @@ impl Attributes {
     const TRANSACTIONAL: i16 = 0x10;
     const CONTROL: i16 = 0x20;
     const DELETE_HORIZON: i16 = 0x40;
+    /// The bits that mean something.
+    pub(super) const KNOWN: i16 = 0x7f;
 
     /// The codec; `None` for the ids 5 to 7, which stand for nothing.
     pub fn compression(self) -> Option<Compression> {
@@ -305,5 +307,48 @@ impl<'a> Iterator for BatchIter<'a> {
                 Some(Err(error))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_wrap_as_kafka_wraps_them() {
+        assert_eq!(increment_sequence(i32::MAX, 1), 0);
+        assert_eq!(increment_sequence(i32::MAX - 2, 5), 2);
+        assert_eq!(increment_sequence(7, 2), 9);
+        assert_eq!(decrement_sequence(0, 1), i32::MAX);
+        assert_eq!(decrement_sequence(5, 7), i32::MAX - 1);
+        for (sequence, increment) in [(0, 0), (5, i32::MAX), (i32::MAX, i32::MAX)] {
+            assert_eq!(decrement_sequence(increment_sequence(sequence, increment), increment), sequence);
+        }
+    }
+
+    #[test]
+    fn attributes_keep_their_bits() {
+        let all = Attributes::default()
+            .with_compression(Compression::Zstd)
+            .with_log_append_time(true)
+            .with_transactional(true)
+            .with_control(true)
+            .with_delete_horizon(true);
+        assert_eq!(all.0, 0x7c);
+        assert_eq!(all.with_compression(Compression::None).with_control(false).0, 0x58);
+        assert_eq!(Attributes(5).compression(), None);
+    }
+
+    #[test]
+    fn lengths_and_magics_that_are_none_are_errors() {
+        let mut bytes = [0u8; 100];
+        bytes[11] = 49;
+        bytes[16] = 1;
+        let error = BatchIter::new(&bytes).next().unwrap().unwrap_err();
+        assert_eq!(error, StoredBatchError::Magic { position: 0, magic: 1 });
+        bytes[11] = 48;
+        let mut iter = BatchIter::new(&bytes);
+        assert_eq!(iter.next().unwrap().unwrap_err(), StoredBatchError::Length { position: 0, length: 48 });
+        assert!(iter.next().is_none());
     }
 }

@@ -175,3 +175,100 @@ pub(super) fn assemble(mut header: BatchHeader, records: &[u8]) -> Bytes {
     out.extend_from_slice(records);
     out.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::BatchIter;
+    use super::super::compression::OpenLimits;
+    use super::super::golden;
+    use super::super::record::RecordIter;
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    fn golden_builder() -> BatchBuilder {
+        let mut builder = BatchBuilder::new().producer(ProducerId(4000), 3, 7);
+        for (timestamp, key, value, headers) in golden::RECORDS {
+            builder.append(timestamp, key, value, headers);
+        }
+        builder
+    }
+
+    #[test]
+    fn an_uncompressed_batch_is_kafkas_to_the_byte() {
+        assert_eq!(golden_builder().build().unwrap(), golden::bytes(golden::BATCHES[0]));
+    }
+
+    #[test]
+    fn kafkas_batches_of_each_codec_hold_the_records() {
+        let plain = golden::bytes(golden::BATCHES[0]);
+        for (hex, codec) in golden::BATCHES.iter().zip(Compression::ALL) {
+            let bytes = golden::bytes(hex);
+            let batch = BatchIter::new(&bytes).next().unwrap().unwrap();
+            assert!(batch.crc_matches());
+            assert_eq!(batch.header.attributes().compression(), Some(codec));
+            assert_eq!(*batch.open(&OpenLimits::default()).unwrap(), plain[HEADER_BYTES..], "{codec:?}");
+            let ours = golden_builder().compression(codec, CompressionLevels::default()).build().unwrap();
+            let ours = BatchIter::new(&ours).next().unwrap().unwrap();
+            assert!(ours.crc_matches());
+            assert_eq!(*ours.open(&OpenLimits::default()).unwrap(), plain[HEADER_BYTES..], "{codec:?}");
+        }
+    }
+
+    type Parts = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+    proptest! {
+        #[test]
+        fn what_is_appended_is_iterated(
+            all in vec((0i64..1 << 50, option::of(vec(any::<u8>(), 0..50)), option::of(vec(any::<u8>(), 0..50))), 1..20),
+            codec in 0u8..5, base_offset in 0i64..1 << 60, epoch: i32,
+        ) {
+            let codec = Compression::from_id(codec).unwrap();
+            let mut builder = BatchBuilder::new()
+                .base_offset(Offset(base_offset))
+                .leader_epoch(LeaderEpoch(epoch))
+                .compression(codec, CompressionLevels::default());
+            for (timestamp, key, value) in &all {
+                builder.append(*timestamp, key.as_deref(), value.as_deref(), &[]);
+            }
+            let bytes = builder.build().unwrap();
+            let two = [bytes.clone(), bytes.clone()].concat();
+            for batch in BatchIter::new(&two) {
+                let batch = batch.unwrap();
+                prop_assert!(batch.crc_matches());
+                prop_assert_eq!(batch.header.base_offset(), Offset(base_offset));
+                prop_assert_eq!(batch.header.next_offset(), Offset(base_offset + all.len() as i64));
+                prop_assert_eq!(batch.header.leader_epoch(), LeaderEpoch(epoch));
+                let opened = batch.open(&OpenLimits::default()).unwrap();
+                let records = RecordIter::new(&opened, batch.header.record_count.get());
+                let back: Vec<Parts> = records.map(|record| {
+                    let record = record.unwrap();
+                    let timestamp = batch.timestamp_of(record.timestamp_delta);
+                    (timestamp, record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec))
+                }).collect();
+                prop_assert_eq!(&back, &all);
+            }
+            prop_assert_eq!(BatchIter::new(&two).count(), 2);
+        }
+
+        #[test]
+        fn the_iterator_ends_before_a_cut_batch(cut in 1usize..150) {
+            let bytes = golden::bytes(golden::BATCHES[0]);
+            let cut = cut.min(bytes.len());
+            let two = [bytes.clone(), bytes.slice(..bytes.len() - cut)].concat();
+            let mut iter = BatchIter::new(&two);
+            prop_assert!(iter.next().unwrap().is_ok());
+            prop_assert!(iter.next().is_none());
+            prop_assert_eq!(iter.position(), bytes.len());
+        }
+
+        #[test]
+        fn no_bytes_make_the_batch_iterator_panic(bytes: Vec<u8>) {
+            for batch in BatchIter::new(&bytes).flatten() {
+                let _ = batch.crc_matches();
+                let _ = batch.records().count();
+            }
+        }
+    }
+}

@@ -64,6 +64,13 @@ impl Default for OpenLimits {
     }
 }
 
+impl OpenLimits {
+    /// The most bytes that `compressed_bytes` may become.
+    pub fn bytes_max_of(&self, compressed_bytes: usize) -> usize {
+        self.bytes_max.min(compressed_bytes.saturating_mul(self.ratio_max).max(RATIO_FLOOR_BYTES))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompressionError {
     /// The output would pass its bound; `0` is that bound in bytes.
@@ -119,8 +126,7 @@ pub fn decompress_bounded(
     bytes: &[u8],
     limits: &OpenLimits,
 ) -> Result<Vec<u8>, CompressionError> {
-    let by_ratio = bytes.len().saturating_mul(limits.ratio_max).max(RATIO_FLOOR_BYTES);
-    let bytes_max = limits.bytes_max.min(by_ratio);
+    let bytes_max = limits.bytes_max_of(bytes.len());
     match codec {
         Compression::None if bytes.len() > bytes_max => Err(CompressionError::TooLarge(bytes_max)),
         Compression::None => Ok(bytes.to_vec()),

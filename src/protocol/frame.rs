@@ -97,3 +97,89 @@ pub fn decode_response_header(frame: &mut Bytes, api_key: i16, api_version: i16)
 fn response_is_flexible(api_key: i16, api_version: i16) -> bool {
     api_key != API_VERSIONS && walk::is_flexible(api_key, api_version).unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::{RequestHeader as CodecHeader, ResponseHeader};
+    use kafka_protocol::protocol::{Decodable, Encodable, encode_request_header_into_buffer};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn headers_are_read_as_the_codec_writes_them(correlation_id: i32, client in proptest::option::of("[a-zä]{0,30}")) {
+            for api_key in walk::api_keys() {
+                for api_version in walk::versions(api_key).unwrap() {
+                    let client_id = client.clone().map(StrBytes::from_string);
+                    let header = RequestHeader { api_key, api_version, correlation_id, client_id };
+                    let mut ours = BytesMut::new();
+                    encode_request_header(&mut ours, &header);
+                    let codecs = CodecHeader::default()
+                        .with_request_api_key(api_key)
+                        .with_request_api_version(api_version)
+                        .with_correlation_id(correlation_id)
+                        .with_client_id(header.client_id.clone());
+                    let mut theirs = BytesMut::new();
+                    // The codec has no header for the two APIs that it does not know.
+                    if encode_request_header_into_buffer(&mut theirs, &codecs).is_ok() {
+                        prop_assert_eq!(&ours, &theirs);
+                    }
+                    ours.put_slice(b"body");
+                    let mut frame = ours.freeze();
+                    prop_assert_eq!(decode_header(&mut frame), Ok(header));
+                    prop_assert_eq!(&frame[..], b"body");
+                }
+            }
+        }
+
+        #[test]
+        fn response_headers_are_the_codecs(correlation_id: i32) {
+            for (api_key, api_version, header_version) in [(18, 4, 0), (0, 8, 0), (0, 9, 1), (3, 9, 1), (17, 1, 0)] {
+                let mut ours = BytesMut::new();
+                encode_response_header(&mut ours, api_key, api_version, correlation_id);
+                let mut theirs = BytesMut::new();
+                let header = ResponseHeader::default().with_correlation_id(correlation_id);
+                header.encode(&mut theirs, header_version).unwrap();
+                prop_assert_eq!(&ours, &theirs);
+                let mut bytes = ours.freeze();
+                prop_assert_eq!(&ResponseHeader::decode(&mut bytes.clone(), header_version).unwrap(), &header);
+                prop_assert_eq!(decode_response_header(&mut bytes, api_key, api_version), Ok(correlation_id));
+                prop_assert!(bytes.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_header_panic(bytes: Vec<u8>, key in 0i16..100, version in -1i16..20) {
+            let _ = decode_header(&mut Bytes::from(bytes.clone()));
+            let mut frame = BytesMut::new();
+            frame.put_i16(key);
+            frame.put_i16(version);
+            frame.put_slice(&bytes);
+            let _ = decode_header(&mut frame.freeze());
+        }
+    }
+
+    #[test]
+    fn a_version_from_the_future_still_has_a_header() {
+        let mut frame = Bytes::from_static(b"\0\x12\0\x63\0\0\0\x07\0\x01c\0body");
+        let header = decode_header(&mut frame).unwrap();
+        assert_eq!((header.api_key, header.api_version, header.correlation_id), (18, 99, 7));
+        assert_eq!(&frame[..], b"body");
+    }
+
+    #[test]
+    fn lengths_and_strangers_are_refused() {
+        assert_eq!(decode_length([0, 0, 1, 0], 1000), Ok(256));
+        assert_eq!(decode_length([0, 0, 1, 0], 256), Ok(256));
+        let error = decode_length([0, 0, 1, 0], 255).unwrap_err();
+        assert_eq!(error.to_string(), "Invalid receive (size = 256 larger than 255)");
+        let error = decode_length([0xff; 4], 255).unwrap_err();
+        assert_eq!(error.to_string(), "Invalid receive (size = -1)");
+        // An HTTP request and a TLS hello, read as a frame that happened to fit.
+        for stranger in
+            [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]
+        {
+            assert!(decode_header(&mut Bytes::copy_from_slice(stranger)).is_err());
+        }
+    }
+}

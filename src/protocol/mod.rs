@@ -14,12 +14,16 @@
 //! | [`produced`], [`opened`] | what a produced batch must be before it may be appended |
 //! | [`stored`] | records that a broker keeps for itself, and their table codec |
 //! | [`builder`], [`compression`] | batches made here; the five codecs, bounded |
+//! | [`stored`] | records that live in Kafka's own topics and metadata log |
 
 pub mod batch;
 pub mod builder;
 pub mod compression;
+mod crc;
 pub mod fetch;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod message;
 pub mod opened;
 pub mod produce;
@@ -27,5 +31,6 @@ pub mod produced;
 pub mod record;
 pub mod stored;
 pub mod walk;
+#[rustfmt::skip]
 mod walk_table;
 pub mod wire;

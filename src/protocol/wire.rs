@@ -171,6 +171,47 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What the hot decoders may take for a body: 8 bytes for one and 64 KiB, above what any honest request needs.
+/// It keeps a body of millions of empty elements from becoming gigabytes.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    pub fn of(body: &[u8]) -> Budget {
+        Budget { left: body.len().saturating_mul(8).saturating_add(64 << 10) }
+    }
+
+    /// Reads an array's count and then its elements, of which each takes `element_bytes_min` or more on the
+    /// wire. `None` is a null array.
+    pub fn array<'a, T>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        compact: bool,
+        element_bytes_min: usize,
+        what: &'static str,
+        mut element: impl FnMut(&mut Reader<'a>, &mut Budget) -> Result<T, WireError>,
+    ) -> Result<Option<Vec<T>>, WireError> {
+        let Some(count) = reader.count(compact, what)? else { return Ok(None) };
+        if count > reader.left().len() / element_bytes_min {
+            return Err(WireError::Truncated(what));
+        }
+        let bytes = count * size_of::<T>();
+        self.left = self.left.checked_sub(bytes).ok_or(WireError::TooLarge(bytes))?;
+        let mut elements = Vec::with_capacity(count);
+        for _ in 0..count {
+            elements.push(element(reader, self)?);
+        }
+        Ok(Some(elements))
+    }
+}
+
+/// A string or array that the schema does not let be null.
+pub(super) fn required<T>(value: Option<T>, what: &'static str) -> Result<T, WireError> {
+    value.ok_or(WireError::Length { what, length: -1 })
+}
+
 fn optional_length(length: i64, what: &'static str) -> Result<Option<usize>, WireError> {
     match length {
         -1 => Ok(None),

@@ -176,7 +176,8 @@ impl MetaProperties {
             if line.is_empty() || line.starts_with(['#', '!']) {
                 continue;
             }
-            let (key, value) = line.split_once('=').ok_or_else(|| Malformed(format!("no value in {line:?}")))?;
+            let (key, value) =
+                line.split_once('=').ok_or_else(|| Malformed(format!("no value in {line:?}")))?;
             values.insert(key.trim(), value.trim().replace('\\', ""));
         }
         let wanted = |key: &str| values.get(key).ok_or_else(|| Malformed(format!("{key} was not found")));
@@ -186,7 +187,9 @@ impl MetaProperties {
         let node_id = wanted("node.id")?;
         let directory_id = match values.get("directory.id") {
             None => None,
-            Some(text) => Some(TopicId::parse(text).ok_or_else(|| Malformed(format!("bad directory.id {text}")))?),
+            Some(text) => {
+                Some(TopicId::parse(text).ok_or_else(|| Malformed(format!("bad directory.id {text}")))?)
+            }
         };
         Ok(MetaProperties {
             cluster_id: wanted("cluster.id")?.clone(),
@@ -196,9 +199,14 @@ impl MetaProperties {
     }
 }
 
+/// The content of `partition.metadata`.
+pub fn partition_metadata(topic_id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {topic_id}")
+}
+
 /// Writes `partition.metadata` of a partition's directory; durable when it returns.
 pub fn write_partition_metadata(dir: &Path, topic_id: TopicId) -> io::Result<()> {
-    file::replace(&dir.join(PARTITION_METADATA), format!("version: 0\ntopic_id: {topic_id}").as_bytes())
+    file::replace(&dir.join(PARTITION_METADATA), partition_metadata(topic_id).as_bytes())
 }
 
 /// The topic id in `partition.metadata`; `None` where the file is not there.

@@ -101,7 +101,7 @@ impl SegmentFile {
                     filled += self.read_at(&mut buffer[filled..], at)?;
                     break;
                 }
-                Err(e) => return Err(Miss::Io(e.into())),
+                Err(e) => return Err(io::Error::from(e).into()),
             }
         }
         Ok(filled)
@@ -243,6 +243,16 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Like [`replace`] without waiting for the device: a kill of the process leaves the old content or the new,
+/// a loss of power may leave neither.
+pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    let beside = PathBuf::from(beside);
+    SegmentFile::create(&beside)?.write_at(content, 0)?;
+    rename(&beside, path)
+}
+
 /// Writes a file as a whole and syncs it.
 pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = SegmentFile::create(path)?;
@@ -254,11 +264,21 @@ pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Create(PathBuf),
-    Write { path: PathBuf, position: u64, length: usize },
-    Truncate { path: PathBuf, length: u64 },
+    Write {
+        path: PathBuf,
+        position: u64,
+        length: usize,
+    },
+    Truncate {
+        path: PathBuf,
+        length: u64,
+    },
     /// Returned from fdatasync or fsync.
     Sync(PathBuf),
-    Rename { from: PathBuf, to: PathBuf },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
     Remove(PathBuf),
     /// Somebody was told that something is done; the text says what.
     Answer(String),

@@ -34,11 +34,14 @@ pub struct IndexFile<E> {
     file: Option<Arc<SegmentFile>>,
 }
 
-impl<E: Entry> IndexFile<E> {
-    pub fn new() -> IndexFile<E> {
-        IndexFile { on_file: 0, waiting: Vec::new(), last: None, file: None }
+impl<E: Entry> Default for IndexFile<E> {
+    /// Without entries.
+    fn default() -> IndexFile<E> {
+        IndexFile::stored(0, None)
     }
+}
 
+impl<E: Entry> IndexFile<E> {
     /// An index whose file holds `on_file` entries, the last of them `last` where that is known.
     pub fn stored(on_file: u32, last: Option<E>) -> IndexFile<E> {
         IndexFile { on_file, waiting: Vec::new(), last, file: None }
@@ -52,6 +55,19 @@ impl<E: Entry> IndexFile<E> {
     /// opened without reading it.
     pub fn last(&self) -> Option<E> {
         self.last
+    }
+
+    /// The last entry, read from the file where it is not known.
+    pub fn read_last(&mut self, path: &Path) -> Result<Option<E>, Miss> {
+        if self.last.is_none() && self.on_file > 0 {
+            let mut bytes = [0; BLOCK_BYTES];
+            let entry = &mut bytes[..E::BYTES];
+            let file = self.open(path)?;
+            if file.read_cached_at(entry, u64::from(self.on_file - 1) * E::BYTES as u64)? == E::BYTES {
+                self.last = Some(E::decode(entry));
+            }
+        }
+        Ok(self.last)
     }
 
     pub fn push(&mut self, entry: E) {
@@ -90,9 +106,14 @@ impl<E: Entry> IndexFile<E> {
         Ok(wanted[..read].chunks_exact(E::BYTES).map(E::decode).take_while(|entry| entry.key() <= key).last())
     }
 
-    /// Writes the older entries out where many wait.
+    /// So many entries wait that the older half should go to the file.
+    pub fn wants_spill(&self) -> bool {
+        self.waiting.len() >= WAITING_MAX
+    }
+
+    /// Writes older entries out.
     pub fn spill(&mut self, path: &Path) -> std::io::Result<()> {
-        if self.waiting.len() < WAITING_MAX {
+        if !self.wants_spill() {
             return Ok(());
         }
         let count = WAITING_MAX / 2;

@@ -6,8 +6,12 @@
 
 pub mod appender;
 pub mod checkpoint;
+mod cold;
+pub mod config;
 pub mod epochs;
+pub mod errors;
 pub mod file;
+pub mod index_file;
 pub mod log;
 pub mod offset_index;
 pub mod producers;
@@ -15,9 +19,19 @@ pub mod reader;
 pub mod recovery;
 pub mod retention;
 pub mod segment;
+mod state;
 pub mod time_index;
+mod waiting;
 
 pub use appender::Appender;
+pub use config::{LogConfig, Opening};
+pub use errors::{AppendError, StorageError};
 pub use file::SegmentFile;
-pub use log::{AppendError, Appended, Log, LogConfig, Opening, StorageError, TimestampType};
+pub use log::{Appended, Log};
+pub use producers::ProducerState;
 pub use reader::{ReadError, Slice};
+pub use recovery::{DirectoryName, Progress, directory_name};
+pub use waiting::WaitFor;
+
+#[cfg(test)]
+mod tests;
