@@ -18,6 +18,8 @@ pub mod features;
 #[cfg(test)]
 mod fixture_tests;
 pub mod format;
+#[cfg(test)]
+mod kafka_tests;
 pub mod partitions;
 pub mod producer_ids;
 pub mod quorum;
