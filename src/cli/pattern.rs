@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn picked(selectors: &[&str]) -> Vec<String> {
-        let all = topics(&["__offsets", "orders", "orders-eu", "ordersXv1", "orders.v1", "users"]);
+        let all = topics(&["__offsets", "orders", "orders-eu", "orders.v1", "ordersXv1", "users"]);
         let selectors: Vec<Selector> = selectors.iter().map(|text| Selector::parse(text).unwrap()).collect();
         select(&all, &selectors, true).unwrap().iter().map(|topic| topic.name.clone()).collect()
     }

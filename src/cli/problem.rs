@@ -79,6 +79,8 @@ fn mend_of(error: &ClientError) -> Option<String> {
         ClientError::NotKafka { .. } => "name a PLAINTEXT listener of a broker with --bootstrap HOST:PORT",
         ClientError::Unsupported { .. } => "this needs a broker of another release",
         ClientError::NoLeader(_) => "'thalweg topic describe' shows the partitions and their leaders",
+        ClientError::NoPartition { .. } => "'thalweg topic alter NAME --partitions N' adds partitions",
+        ClientError::NoAnswer(_) => "look into the broker's log",
         ClientError::Codec { .. } => return None,
         ClientError::Refused { code, .. } => return mend_of_code(code).map(str::to_owned),
     };

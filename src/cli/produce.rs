@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use indicatif::{DecimalBytes, HumanCount};
 
 use super::input::{self, Chunk, Extra, Format, Slot};
 use super::problem::Problem;
@@ -131,8 +132,12 @@ pub fn run(args: &ProduceArgs) -> Result<ExitCode, Problem> {
     let (source, size) = open(args.file.as_ref())?;
     let mut client = args.target.connect()?;
     let (cluster, topic) = find_topic(&mut client, &args.topic, args.create)?;
-    let producer = Producer::start(client, &cluster, &topic, options)?;
-    let progress = Progress::bytes(size, !args.quiet && !args.target.json && shows_progress(args));
+    let json = args.target.json;
+    let progress = Progress::bytes(size, !args.quiet && !json && shows_progress(args));
+    let teller = progress.clone();
+    let on_trouble =
+        Box::new(move |error: &ClientError| teller.warn(&format!("{error}; trying again"), json));
+    let producer = Producer::start(client, &cluster, &topic, options, on_trouble)?;
     let (out, chunks) = flume::bounded(input::CHUNKS_WAITING_MAX);
     std::thread::Builder::new()
         .name("input".to_owned())
@@ -294,9 +299,6 @@ impl Sending {
                 Some(due) => chunks.recv_deadline(due),
                 None => chunks.recv().map_err(Into::into),
             };
-            if let Some(trouble) = self.producer.delivered().take_trouble() {
-                self.progress.say(&format!("warning: {trouble}; trying again"));
-            }
             let sent = match next {
                 Ok(chunk) => self.send(&chunk?)?,
                 Err(flume::RecvTimeoutError::Timeout) => self.producer.flush().is_ok(),
@@ -391,16 +393,15 @@ impl Summary {
             println!("{object}");
             return;
         }
-        let per_second = |count: u64| count as f64 / seconds.max(1e-6);
+        let per_second = |count: u64| (count as f64 / seconds.max(1e-6)) as u64;
         eprintln!(
-            "{} records, {:.1} MB ({:.1} MB sent) to {} in {:.2} s: {:.0} records/s, {:.1} MB/s",
-            self.records,
-            self.input_bytes as f64 / 1e6,
-            self.sent_bytes as f64 / 1e6,
+            "{} records, {} ({} sent) to {} in {seconds:.2} s: {} records/s, {}/s",
+            HumanCount(self.records),
+            DecimalBytes(self.input_bytes),
+            DecimalBytes(self.sent_bytes),
             self.topic,
-            seconds,
-            per_second(self.records),
-            per_second(self.input_bytes) / 1e6,
+            HumanCount(per_second(self.records)),
+            DecimalBytes(per_second(self.input_bytes)),
         );
     }
 }

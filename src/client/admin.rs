@@ -4,7 +4,7 @@
 //! was named, so that a command can say which of them failed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::alter_configs_request as alter_configs;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -21,13 +21,16 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
 };
 
-use super::cluster::{Client, Cluster, Topic, text, topic_name};
+use super::cluster::{Client, Topic, text, topic_name};
 use super::error::ClientError;
 use crate::types::{NodeId, Offset, PartitionId, TopicId};
 
 /// What a timestamp of ListOffsets stands for.
 pub const LATEST: i64 = -1;
 pub const EARLIEST: i64 = -2;
+
+/// How long [`Client::wait_for_topics`] waits.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// One outcome for each name, in the order they were given.
 pub type Outcomes<T> = Vec<(String, Result<T, ClientError>)>;
@@ -174,6 +177,29 @@ impl Client {
         Ok(in_order(outcomes.collect(), names.iter()))
     }
 
+    /// Waits until the broker that is asked sees the topics as `is_seen` wants them (`None`: not there). A
+    /// change is done when its answer comes, but brokers learn of it one after the other; some seconds are
+    /// enough, and after them the change is done all the same.
+    pub fn wait_for_topics(
+        &mut self,
+        names: &[String],
+        is_seen: impl Fn(Option<&Topic>) -> bool,
+    ) -> Result<(), ClientError> {
+        let give_up = Instant::now() + SEEN_WITHIN;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        while !names.is_empty() && Instant::now() < give_up {
+            let cluster = self.metadata(Some(&names), false)?;
+            let there = |name: &&str| {
+                cluster.topics.iter().find(|topic| topic.name == **name && topic.error.is_none())
+            };
+            if names.iter().all(|name| is_seen(there(name))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Raises each topic's partition count to `count`.
     pub fn create_partitions(&mut self, names: &[String], count: i32) -> Result<Outcomes<()>, ClientError> {
         let timeout_ms = self.timeout_ms();
@@ -201,23 +227,30 @@ impl Client {
     /// record is that young the offset is `None`.
     pub fn list_offsets(
         &mut self,
-        cluster: &Cluster,
-        topic: &Topic,
+        topic: &str,
+        partitions: &[(PartitionId, i64)],
+    ) -> Result<BTreeMap<PartitionId, Option<Offset>>, ClientError> {
+        self.patiently(|client| client.list_offsets_once(topic, partitions))
+    }
+
+    fn list_offsets_once(
+        &mut self,
+        name: &str,
         partitions: &[(PartitionId, i64)],
     ) -> Result<BTreeMap<PartitionId, Option<Offset>>, ClientError> {
         let mut offsets = BTreeMap::new();
-        for (leader, asked) in by_leader(cluster, topic, partitions.iter().copied())? {
+        for (leader, asked) in self.by_leader(name, partitions)? {
             let response = self.ask(leader, |_| {
                 let partition = |(id, timestamp): &(PartitionId, i64)| {
                     ListOffsetsPartition::default().with_partition_index(id.0).with_timestamp(*timestamp)
                 };
                 let topic = ListOffsetsTopic::default()
-                    .with_name(topic_name(&topic.name))
+                    .with_name(topic_name(name))
                     .with_partitions(asked.iter().map(partition).collect());
                 ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
             })?;
             for partition in response.topics.into_iter().flat_map(|topic| topic.partitions) {
-                let what = || format!("offsets of {}-{}", topic.name, partition.partition_index);
+                let what = || format!("offsets of {name}-{}", partition.partition_index);
                 ClientError::check(what, partition.error_code, None)?;
                 let offset = Some(Offset(partition.offset)).filter(|offset| offset.0 >= 0);
                 offsets.insert(PartitionId(partition.partition_index), offset);
@@ -225,33 +258,40 @@ impl Client {
         }
         match partitions.iter().find(|(id, _)| !offsets.contains_key(id)) {
             None => Ok(offsets),
-            Some((id, _)) => {
-                Err(ClientError::NoLeader(format!("no answer came for the offsets of {}-{id}", topic.name)))
-            }
+            Some((id, _)) => Err(ClientError::NoAnswer(format!(
+                "the broker said nothing about the offsets of {name}-{id}"
+            ))),
         }
     }
 
     /// Deletes the records before an offset ([`LATEST`]: all there are); gives where each log now starts.
     pub fn delete_records(
         &mut self,
-        cluster: &Cluster,
-        topic: &Topic,
+        topic: &str,
+        partitions: &[(PartitionId, i64)],
+    ) -> Result<BTreeMap<PartitionId, Offset>, ClientError> {
+        self.patiently(|client| client.delete_records_once(topic, partitions))
+    }
+
+    fn delete_records_once(
+        &mut self,
+        name: &str,
         partitions: &[(PartitionId, i64)],
     ) -> Result<BTreeMap<PartitionId, Offset>, ClientError> {
         let timeout_ms = self.timeout_ms();
         let mut starts = BTreeMap::new();
-        for (leader, asked) in by_leader(cluster, topic, partitions.iter().copied())? {
+        for (leader, asked) in self.by_leader(name, partitions)? {
             let response = self.ask(leader, |_| {
                 let partition = |(id, offset): &(PartitionId, i64)| {
                     DeleteRecordsPartition::default().with_partition_index(id.0).with_offset(*offset)
                 };
                 let topic = DeleteRecordsTopic::default()
-                    .with_name(topic_name(&topic.name))
+                    .with_name(topic_name(name))
                     .with_partitions(asked.iter().map(partition).collect());
                 DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout_ms)
             })?;
             for partition in response.topics.into_iter().flat_map(|topic| topic.partitions) {
-                let what = || format!("{}-{}", topic.name, partition.partition_index);
+                let what = || format!("{name}-{}", partition.partition_index);
                 ClientError::check(what, partition.error_code, None)?;
                 starts.insert(PartitionId(partition.partition_index), Offset(partition.low_watermark));
             }
@@ -359,6 +399,29 @@ impl Client {
         Ok(())
     }
 
+    /// Sorts what is asked about partitions by who leads them now.
+    fn by_leader(&mut self, name: &str, asked: &[(PartitionId, i64)]) -> Result<ByLeader, ClientError> {
+        let cluster = self.metadata(Some(&[name]), false)?;
+        let topic = cluster.topics.iter().find(|topic| topic.name == name);
+        let topic =
+            topic.ok_or_else(|| ClientError::NoAnswer(format!("the broker said nothing about {name}")))?;
+        ClientError::check(|| format!("topic {name}"), topic.error.map_or(0, |error| error.code()), None)?;
+        let mut by_leader = ByLeader::new();
+        for (id, what) in asked {
+            let partition = topic.partitions.iter().find(|partition| partition.id == *id);
+            let partition = partition.ok_or_else(|| ClientError::NoPartition {
+                topic: name.to_owned(),
+                partition: id.0,
+                count: topic.partitions.len(),
+            })?;
+            let leader = partition.leader.filter(|leader| cluster.brokers.contains_key(leader));
+            let leader = leader
+                .ok_or_else(|| ClientError::NoLeader(format!("{name}-{id} has no leader at present")))?;
+            by_leader.entry(leader).or_default().push((*id, *what));
+        }
+        Ok(by_leader)
+    }
+
     fn timeout_ms(&self) -> i32 {
         // The broker gives up first, so that its own words arrive.
         let timeout = self.options().request_timeout.saturating_sub(Duration::from_secs(1));
@@ -417,31 +480,8 @@ fn describe(kind: i8, name: &str) -> String {
     if name.is_empty() { format!("default of all {kind}s") } else { format!("{kind} {name}") }
 }
 
-type ByLeader<T> = BTreeMap<NodeId, Vec<(PartitionId, T)>>;
-
-/// Sorts what is asked about partitions by the brokers that lead them.
-fn by_leader<T>(
-    cluster: &Cluster,
-    topic: &Topic,
-    asked: impl Iterator<Item = (PartitionId, T)>,
-) -> Result<ByLeader<T>, ClientError> {
-    let mut by_leader = ByLeader::new();
-    for (id, what) in asked {
-        let partition = topic.partitions.iter().find(|partition| partition.id == id);
-        let partition = partition.ok_or_else(|| {
-            ClientError::NoLeader(format!(
-                "topic {} has no partition {id}; it has {}",
-                topic.name,
-                topic.partitions.len()
-            ))
-        })?;
-        let leader = partition.leader.filter(|leader| cluster.brokers.contains_key(leader));
-        let leader = leader
-            .ok_or_else(|| ClientError::NoLeader(format!("{}-{id} has no leader at present", topic.name)))?;
-        by_leader.entry(leader).or_default().push((id, what));
-    }
-    Ok(by_leader)
-}
+/// What is asked about partitions, by the brokers that lead them.
+type ByLeader = BTreeMap<NodeId, Vec<(PartitionId, i64)>>;
 
 /// Puts outcomes into the order of `names`; one that the broker did not give is an error.
 fn in_order<'a, T>(mut outcomes: Outcomes<T>, names: impl Iterator<Item = &'a String>) -> Outcomes<T> {
@@ -449,7 +489,7 @@ fn in_order<'a, T>(mut outcomes: Outcomes<T>, names: impl Iterator<Item = &'a St
         .map(|name| match outcomes.iter().position(|(given, _)| given == name) {
             Some(index) => outcomes.swap_remove(index),
             None => {
-                (name.clone(), Err(ClientError::NoLeader(format!("the broker said nothing about {name}"))))
+                (name.clone(), Err(ClientError::NoAnswer(format!("the broker said nothing about {name}"))))
             }
         })
         .collect()

@@ -2,7 +2,7 @@
 //! each broker that was asked something.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -16,6 +16,9 @@ use crate::types::{NodeId, PartitionId, TopicId};
 
 /// Kafka's port, where an address names none.
 pub const DEFAULT_PORT: u16 = 9092;
+/// How long [`Client::patiently`] goes on, and how long it waits in between.
+const PATIENCE: Duration = Duration::from_secs(10);
+const BACKOFF: Duration = Duration::from_millis(50);
 
 /// How to find a cluster and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -201,6 +204,20 @@ impl Client {
         let id = if known { Some(self.controller) } else { self.brokers.keys().next().copied() };
         let id = id.ok_or_else(|| ClientError::NoLeader("the cluster names no broker".to_owned()))?;
         self.tell(id, request)
+    }
+
+    /// Does something again while it fails for reasons that pass by themselves, such as an election.
+    pub fn patiently<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let give_up = Instant::now() + PATIENCE.min(self.options.request_timeout);
+        loop {
+            match ask(self) {
+                Err(error) if error.is_passing() && Instant::now() < give_up => std::thread::sleep(BACKOFF),
+                other => return other,
+            }
+        }
     }
 
     /// The connection to a broker that the metadata name.

@@ -14,8 +14,8 @@ use kafka_protocol::protocol::{Message, Request};
 use super::error::ClientError;
 use super::wire::{self, Negotiated, Versions};
 
-/// A response larger than this is taken for a stranger's bytes (`HTTP` reads as 1.2 GB).
-const RESPONSE_BYTES_MAX: i32 = 512 << 20;
+/// A response larger than this is taken for a stranger's bytes (`HTTP` reads as 1.2 GB, a TLS alert as 352 MB).
+const RESPONSE_BYTES_MAX: i32 = 256 << 20;
 /// Space for a response is made in steps, as its bytes come.
 const RECEIVE_STEP_BYTES: usize = 1 << 20;
 

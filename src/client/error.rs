@@ -34,6 +34,10 @@ pub enum ClientError {
     /// The cluster's metadata name no such broker, or a partition has no leader.
     #[error("{0}")]
     NoLeader(String),
+    #[error("topic {topic} has no partition {partition}; it has {count}")]
+    NoPartition { topic: String, partition: i32, count: usize },
+    #[error("{0}")]
+    NoAnswer(String),
 }
 
 impl ClientError {
@@ -52,6 +56,15 @@ impl ClientError {
         match self {
             ClientError::Refused { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+
+    /// Whether a broker that can be reached may soon answer otherwise.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ClientError::Refused { code, .. } => code.is_retriable(),
+            ClientError::NoLeader(_) => true,
+            _ => false,
         }
     }
 

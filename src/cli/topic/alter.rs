@@ -12,7 +12,7 @@ use crate::cli::problem::Problem;
 use crate::cli::target::Target;
 use crate::client::Client;
 use crate::client::admin::{ConfigChange, ConfigOperation, EARLIEST, LATEST, Resource, ResourceKind};
-use crate::client::cluster::{Cluster, Topic};
+use crate::client::cluster::Topic;
 use crate::types::{Offset, PartitionId};
 
 #[derive(Args)]
@@ -70,12 +70,10 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
     };
     if let Some(count) = args.partitions {
         let outcomes = client.create_partitions(&args.names, count)?;
+        let has_all = |topic: &Topic| topic.partitions.len() >= count as usize;
+        client.wait_for_topics(&super::succeeded(&outcomes), |topic| topic.is_some_and(has_all))?;
         note(super::report(outcomes, args.target.json, |name, ()| {
-            say(
-                args,
-                json!({"topic": name, "partitions": count}),
-                &format!("topic {name} has {count} partitions"),
-            );
+            say(args, json!({"topic": name, "partitions": count}), &format!("topic {name} has {count} partitions"));
         }));
     }
     if !changes.is_empty() {
@@ -90,7 +88,7 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
     }
     if let Some(before) = args.delete_before {
         for topic in topics {
-            delete_records(args, &mut client, &cluster, topic, before)?;
+            delete_records(args, &mut client, topic, before)?;
         }
     }
     Ok(code)
@@ -99,7 +97,6 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
 fn delete_records(
     args: &AlterArgs,
     client: &mut Client,
-    cluster: &Cluster,
     topic: &Topic,
     before: Start,
 ) -> Result<(), Problem> {
@@ -109,7 +106,7 @@ fn delete_records(
     };
     let mut at = |timestamp: i64| {
         let asked: Vec<(PartitionId, i64)> = wanted.iter().map(|id| (*id, timestamp)).collect();
-        client.list_offsets(cluster, topic, &asked)
+        client.list_offsets(&topic.name, &asked)
     };
     let (starts, ends) = (at(EARLIEST)?, at(LATEST)?);
     let times = if let Start::Time(time) = before { at(time)? } else { Default::default() };
@@ -127,7 +124,7 @@ fn delete_records(
         (*id, offset.0)
     };
     let targets: Vec<(PartitionId, i64)> = wanted.iter().map(target).collect();
-    for (id, start) in client.delete_records(cluster, topic, &targets)? {
+    for (id, start) in client.delete_records(&topic.name, &targets)? {
         let gone = starts.get(&id).copied().flatten().map(|before| (start.0 - before.0).max(0));
         let object = json!({"topic": topic.name, "partition": id.0, "start": start.0, "deleted": gone});
         let count = gone.map_or(String::new(), |gone| format!("; {gone} records are gone"));

@@ -53,7 +53,9 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
     let progress = Progress::topics(names.len() as u64, names.len() > TOPICS_A_REQUEST);
     let mut outcomes = Vec::new();
     for names in names.chunks(TOPICS_A_REQUEST) {
-        outcomes.extend(client.delete_topics(names)?);
+        let deleted = client.delete_topics(names)?;
+        client.wait_for_topics(&super::succeeded(&deleted), |topic| topic.is_none())?;
+        outcomes.extend(deleted);
         progress.set(outcomes.len() as u64);
     }
     progress.end();
@@ -70,8 +72,8 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
 /// Names the topics and asks.
 fn is_confirmed(topics: &[&Topic]) -> Result<bool, Problem> {
     if !std::io::stdin().is_terminal() {
-        let count = topics.len();
-        return Err(Problem::new(format!("{count} topics would be deleted, and nobody is there to ask"))
+        let what = if topics.len() == 1 { "a topic".to_owned() } else { format!("{} topics", topics.len()) };
+        return Err(Problem::new(format!("{what} would be deleted, and nobody is there to ask"))
             .mend("add --yes to delete them"));
     }
     for topic in topics {

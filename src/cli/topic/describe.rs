@@ -11,7 +11,7 @@ use crate::cli::pattern::{self, Selector};
 use crate::cli::problem::Problem;
 use crate::cli::target::Target;
 use crate::client::admin::{ConfigEntry, EARLIEST, LATEST, Resource, ResourceKind};
-use crate::client::cluster::{Cluster, Partition, Topic};
+use crate::client::cluster::{Partition, Topic};
 use crate::client::{Client, ClientError};
 use crate::types::{NodeId, Offset, PartitionId};
 
@@ -45,7 +45,7 @@ pub fn run(args: &DescribeArgs) -> Result<ExitCode, Problem> {
     let topics = pattern::select(&cluster.topics, &args.topics, false)?;
     let mut configs = configs(&mut client, &topics)?;
     for (index, topic) in topics.iter().enumerate() {
-        let offsets = offsets(&mut client, &cluster, topic);
+        let offsets = offsets(&mut client, topic);
         let details = Details { offsets, configs: configs.remove(&topic.name) };
         match args.target.json {
             true => output::line(&as_json(topic, &details).to_string())?,
@@ -70,12 +70,12 @@ fn configs(
 }
 
 /// Offsets of the partitions that have a leader that answers; a description shows the rest without.
-fn offsets(client: &mut Client, cluster: &Cluster, topic: &Topic) -> BTreeMap<PartitionId, (Offset, Offset)> {
+fn offsets(client: &mut Client, topic: &Topic) -> BTreeMap<PartitionId, (Offset, Offset)> {
     let led: Vec<PartitionId> =
         topic.partitions.iter().filter(|p| p.leader.is_some()).map(|partition| partition.id).collect();
     let mut at = |timestamp| {
         let asked: Vec<(PartitionId, i64)> = led.iter().map(|id| (*id, timestamp)).collect();
-        client.list_offsets(cluster, topic, &asked).unwrap_or_default()
+        client.list_offsets(&topic.name, &asked).unwrap_or_default()
     };
     let (starts, ends) = (at(EARLIEST), at(LATEST));
     let both = |id: &PartitionId| Some((*id, (starts.get(id).copied()??, ends.get(id).copied()??)));
