@@ -1,7 +1,9 @@
 //! AlterConfigs and IncrementalAlterConfigs: the controller decides; levels of loggers change in this process.
 
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::alter_configs_request::AlterConfigsResource as LegacyResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResult;
+use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest,
@@ -16,7 +18,7 @@ use crate::config::loggers;
 /// Replaces all keys of each resource.
 pub async fn legacy(context: &Context, asked: AlterConfigsRequest, _version: i16) -> AlterConfigsResponse {
     let refused = |asked: &AlterConfigsRequest| {
-        let result = |r: &kafka_protocol::messages::alter_configs_request::AlterConfigsResource| {
+        let result = |r: &LegacyResource| {
             LegacyResult::default()
                 .with_error_code(ResponseError::NotController.code())
                 .with_resource_type(r.resource_type)
@@ -39,7 +41,7 @@ pub async fn incremental(
     _version: i16,
 ) -> IncrementalAlterConfigsResponse {
     let refused = |asked: &IncrementalAlterConfigsRequest| {
-        let result = |r: &kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource| {
+        let result = |r: &AlterConfigsResource| {
             AlterConfigsResourceResponse::default()
                 .with_error_code(ResponseError::NotController.code())
                 .with_resource_type(r.resource_type)
