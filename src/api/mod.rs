@@ -23,9 +23,11 @@ use crate::protocol::wire::StrBytes;
 use crate::shard::Shard;
 use crate::storage::Slice;
 
+mod alter_configs;
 mod api_versions;
 mod delete_records;
 mod describe_cluster;
+mod describe_configs;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -34,6 +36,7 @@ mod elect_leaders;
 mod errors;
 mod fetch;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
@@ -162,14 +165,18 @@ pub static TABLE: &[Row] = &[
     alone!(DeleteRecords, (0, 2), delete_records::handle),
     alone!(InitProducerId, (0, 6), unstable Some(6), init_producer_id::handle),
     alone!(OffsetForLeaderEpoch, (2, 4), offset_for_leader_epoch::handle),
+    alone!(DescribeConfigs, (1, 4), describe_configs::handle),
+    alone!(AlterConfigs, (0, 2), alter_configs::legacy),
     alone!(DescribeLogDirs, (1, 4), describe_log_dirs::handle),
     alone!(CreatePartitions, (0, 3), topics::create_partitions),
     alone!(ElectLeaders, (0, 2), elect_leaders::handle),
+    alone!(IncrementalAlterConfigs, (0, 1), alter_configs::incremental),
     alone!(ListPartitionReassignments, (0, 0), partition_reassignments::list),
     alone!(DescribeQuorum, (0, 2), describe_quorum::handle),
     alone!(UpdateFeatures, (0, 2), update_features::handle),
     alone!(DescribeCluster, (0, 2), describe_cluster::handle),
     alone!(DescribeProducers, (0, 0), describe_producers::handle),
+    alone!(ListConfigResources, (0, 1), list_config_resources::handle),
     alone!(DescribeTopicPartitions, (0, 0), describe_topic_partitions::handle),
 ];
 

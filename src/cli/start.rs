@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
+use crate::config::loggers::{self, Loggers};
 use crate::config::{Properties, ServerConfig, parse_cores};
 use crate::server::broker::{self, Options, Ready};
 use crate::server::host;
@@ -97,13 +98,33 @@ pub(super) fn load(args: &StartArgs) -> Result<(ServerConfig, Vec<String>), Stri
 /// Lines for a person on a terminal, JSON otherwise; `THALWEG_LOG` sets the levels (`debug`,
 /// `info,thalweg::storage=trace`).
 fn log_to_standard_error() {
-    let filter = EnvFilter::try_from_env("THALWEG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let text = std::env::var("THALWEG_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(&text).ok().filter(|_| !text.is_empty());
+    let first = filter.as_ref().map_or_else(Loggers::default, |_| Loggers::from_directives(&text));
+    let filter = filter.unwrap_or_else(|| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second initialisation (in tests) is not an error.
     let _already_set = match std::io::stderr().is_terminal() {
-        true => lines.compact().with_target(false).try_init(),
-        false => lines.json().flatten_event(true).try_init(),
+        true => {
+            let lines = lines.compact().with_target(false).with_filter_reloading();
+            follow(first, lines.reload_handle());
+            lines.try_init()
+        }
+        false => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            follow(first, lines.reload_handle());
+            lines.try_init()
+        }
     };
+}
+
+/// Lets changes of BROKER_LOGGER act on the log.
+fn follow<S: 'static>(first: Loggers, filter: reload::Handle<EnvFilter, S>) {
+    loggers::install(first, move |loggers| {
+        if let Err(error) = filter.reload(EnvFilter::new(loggers.directives())) {
+            tracing::warn!(%error, "the levels of the log stay as they are");
+        }
+    });
 }
 
 fn banner(ready: &Ready) {

@@ -19,7 +19,7 @@ impl ApiError {
 
     /// With Kafka's general sentence for that code.
     pub fn general(error: ResponseError) -> ApiError {
-        ApiError { message: Some(error.to_string()), error }
+        ApiError { message: Some(sentence(error)), error }
     }
 
     /// With no sentence, as where Kafka throws the code's bare exception.
@@ -37,11 +37,26 @@ impl ApiError {
     }
 }
 
+/// Kafka's general sentence of the codes that are answered with it here; of another its name.
+fn sentence(error: ResponseError) -> String {
+    match error {
+        ResponseError::UnknownTopicOrPartition => "This server does not host this topic-partition.".into(),
+        ResponseError::UnknownTopicId => "This server does not host this topic ID.".into(),
+        ResponseError::ElectionNotNeeded => "Leader election not needed for topic partition.".into(),
+        ResponseError::PreferredLeaderNotAvailable => "The preferred leader was not available.".into(),
+        ResponseError::EligibleLeadersNotAvailable => {
+            "Eligible topic partition leaders are not available.".into()
+        }
+        ResponseError::NotController => "This is not the correct controller for this cluster.".into(),
+        other => other.to_string(),
+    }
+}
+
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.message {
             Some(message) => f.write_str(message),
-            None => self.error.fmt(f),
+            None => std::fmt::Display::fmt(&self.error, f),
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod controller;
 pub mod elections;
 pub mod error;
 pub mod features;
+#[cfg(test)]
+mod fixture_tests;
 pub mod format;
 pub mod partitions;
 pub mod producer_ids;
@@ -23,10 +25,14 @@ pub mod quorum_state;
 pub mod replay;
 pub mod segments;
 pub mod single;
+#[cfg(test)]
+mod single_tests;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
 pub mod topics;
+#[cfg(test)]
+mod topics_tests;
 
 pub use controller::{Controller, ControllerError, Decision};
 pub use error::ApiError;

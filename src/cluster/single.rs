@@ -390,6 +390,8 @@ impl Writer {
                 self.snapshot_due = Some(Instant::now() + Duration::from_millis(interval));
             }
         }
+        let (dir, end) = (&self.dir, self.segments.next_offset());
+        crate::storage::file::answered(|| format!("the metadata before {end} in {}", dir.display()));
         for proposal in accepted {
             proposal.answer(outcome.clone());
         }

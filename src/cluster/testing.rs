@@ -56,13 +56,32 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// A directory in memory where there is one, so that syncs cost nothing.
+pub fn temp_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// A controller with the loop that settles its changes.
 pub struct Node {
     pub controller: Controller,
     run: RefCell<Pin<Box<dyn Future<Output = ()>>>>,
     pub formatted: Formatted,
-    /// The offset of each image that was published.
-    pub published: Rc<RefCell<Vec<i64>>>,
+    /// The images that were published.
+    pub published: Rc<RefCell<Vec<Arc<Image>>>>,
 }
 
 impl Node {
@@ -84,7 +103,7 @@ impl Node {
         let seen = Rc::clone(&published);
         let on_publish = Box::new(move |old: Arc<Image>, new: Arc<Image>| {
             assert!(old.offset < new.offset);
-            seen.borrow_mut().push(new.offset.0);
+            seen.borrow_mut().push(new);
             Box::pin(std::future::ready(())) as Pin<Box<dyn Future<Output = ()>>>
         });
         let controller =

@@ -4,6 +4,7 @@
 //! logger off.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::change::{Change, Op};
 use super::error::ConfigError;
@@ -85,7 +86,47 @@ impl Default for Loggers {
     }
 }
 
+/// The levels of this process, and what makes them act.
+static CURRENT: Mutex<Option<Loggers>> = Mutex::new(None);
+static APPLY: OnceLock<Box<dyn Fn(&Loggers) + Send + Sync>> = OnceLock::new();
+
+/// The levels of this process.
+pub fn current() -> Loggers {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+}
+
+/// Makes `loggers` the levels of this process.
+pub fn replace(loggers: Loggers) {
+    if let Some(apply) = APPLY.get() {
+        apply(&loggers);
+    }
+    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(loggers);
+}
+
+/// Sets the first levels and what is to happen when they change; the first caller's `apply` stays.
+pub fn install(loggers: Loggers, apply: impl Fn(&Loggers) + Send + Sync + 'static) {
+    let _already_set = APPLY.set(Box::new(apply));
+    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(loggers);
+}
+
 impl Loggers {
+    /// Reads a filter such as `info,thalweg::storage=debug`. Levels of targets that are none of ours, and
+    /// what is no level, are left out.
+    pub fn from_directives(text: &str) -> Loggers {
+        let mut loggers = Loggers::default();
+        for part in text.split(',') {
+            let (name, word) = part.split_once('=').unwrap_or((ROOT, part));
+            let word = word.trim().to_ascii_lowercase();
+            let Some(level) = Level::ALL.into_iter().find(|level| level.directive() == word) else { continue };
+            match name.trim() {
+                ROOT | "thalweg" => loggers.root = level,
+                name if TARGETS.contains(&name) => drop(loggers.own.insert(name.to_owned(), level)),
+                _ => {}
+            }
+        }
+        loggers
+    }
+
     /// Every logger with the level that holds for it, `root` among them, in the order of names.
     pub fn levels(&self) -> BTreeMap<String, Level> {
         let level = |name: &str| self.own.get(name).copied().unwrap_or(self.root);
@@ -177,6 +218,7 @@ mod tests {
         assert_eq!(loggers.levels()["thalweg::api"], Level::Info);
         let loggers = loggers.changed(1, "1", &[set(ROOT, "FATAL")]).expect("root");
         assert_eq!(loggers.directives(), "off,thalweg::storage=debug");
+        assert_eq!(Loggers::from_directives(&loggers.directives()), loggers);
         let delete = Change { name: "thalweg::storage".into(), op: Op::Delete as i8, value: None };
         assert_eq!(loggers.changed(1, "1", &[delete]).expect("known").directives(), "off");
     }

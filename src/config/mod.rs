@@ -5,6 +5,7 @@
 //! puts what was changed while running above the file; [`describe`] and [`change`] answer and check as
 //! Kafka does. Nothing here does I/O beyond reading the file it is told to read.
 
+mod addresses;
 pub mod change;
 pub mod describe;
 mod error;
@@ -13,11 +14,14 @@ pub mod keys;
 mod layers;
 pub mod listeners;
 pub mod loggers;
+mod notices;
 #[cfg(test)]
 mod oracle;
 pub mod properties;
+mod rules;
 mod server;
 mod topic;
+mod typed;
 pub mod value;
 
 pub use describe::{DescribedEntry, Resource, ResourceType, Source, Synonym};

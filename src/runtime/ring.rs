@@ -9,7 +9,7 @@
 //! that says nothing holds none.
 
 use super::park::{Bell, Signal};
-use super::tasks;
+use super::tasks::{self, Notice, Queue, Task};
 use bytes::{Bytes, BytesMut};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::cell::{Cell, RefCell};
@@ -249,9 +249,11 @@ impl Ring {
     /// Drives the ring until it is [closed](Self::close). `rung` is called when the core's bell was rung.
     pub(super) async fn drive(self: Rc<Self>, rung: impl Fn()) {
         let mut spin = Spin::default();
-        let mut sleep = Sleep::new(&self.bell);
+        let mut keeper = Keeper::new();
+        let sleep = Sleep::new(&self.bell);
         let mut closing_since = None;
         loop {
+            std::future::poll_fn(|cx| Poll::Ready(keeper.keep(cx, KEEP_ACTIVE, KEEP_ACTIVE / 2))).await;
             let mut count = self.turn(false);
             if self.bell.answer() {
                 rung();
@@ -269,7 +271,7 @@ impl Ring {
             } else if spin.goes_on() {
                 glommio::executor().yield_task_queue_now().await;
             } else {
-                self.park(&mut sleep).await;
+                self.park(&sleep, &mut keeper).await;
             }
         }
         self.closed.set(true);
@@ -277,18 +279,31 @@ impl Ring {
     }
 
     /// Sleeps until the kernel, another core or a task of this core has work for the ring.
-    async fn park(&self, sleep: &mut Sleep) {
+    async fn park(&self, sleep: &Sleep, keeper: &mut Keeper) {
         self.uring.borrow_mut().completion().enable_eventfd();
         // From here work that arrives signals the eventfd, unless the enter below already sees it: the flag
         // must be visible before the kernel's list of work is looked at.
         fence(Ordering::SeqCst);
-        if self.turn(true) == 0 && self.bell.park() {
-            std::future::poll_fn(|cx| if self.nudged(cx.waker()) { Poll::Ready(()) } else { sleep.poll(cx) })
-                .await;
+        if self.turn(true) == 0 && !self.has_work() && self.bell.park() {
+            std::future::poll_fn(|cx| {
+                if self.nudged(cx.waker()) || sleep.woken.poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                keeper.keep(cx, KEEP_PARKED, Duration::ZERO);
+                Poll::Pending
+            })
+            .await;
             self.parked.borrow_mut().take();
             self.bell.unpark();
         }
         self.uring.borrow_mut().completion().disable_eventfd();
+    }
+
+    /// Whether the kernel has more to do for the ring than it did in the last enter.
+    fn has_work(&self) -> bool {
+        let mut uring = self.uring.borrow_mut();
+        let submission = uring.submission();
+        submission.taskrun() || submission.cq_overflow()
     }
 
     /// Whether an operation was pushed since the driver's last turn; if not, the next push wakes `driver`.
@@ -368,43 +383,74 @@ impl Signal for EventFd {
     }
 }
 
-/// The read of the eventfd through glommio's ring. It stays pending over parks that ended otherwise.
+/// The read of the eventfd through glommio's ring, by a task of its own.
 struct Sleep {
-    event: Rc<glommio::io::BufferedFile>,
+    woken: Rc<Notice>,
+    ended: Rc<Cell<bool>>,
     bell: Arc<Bell<EventFd>>,
-    read: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    reader: Task<()>,
 }
 
 impl Sleep {
     fn new(bell: &Arc<Bell<EventFd>>) -> Sleep {
         let fd = bell.signal().0.try_clone().expect("a core starts with descriptors to spare");
         // SAFETY: the descriptor is ours and glommio's file becomes its only owner.
-        let file = unsafe { glommio::io::BufferedFile::from_raw_fd(fd.into_raw_fd()) };
-        Sleep { event: Rc::new(file), bell: bell.clone(), read: None }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let read = self.read.get_or_insert_with(|| {
-            let event = self.event.clone();
-            Box::pin(async move {
+        let event = unsafe { glommio::io::BufferedFile::from_raw_fd(fd.into_raw_fd()) };
+        let (woken, ended) = (Rc::new(Notice::default()), Rc::new(Cell::new(false)));
+        let (notice, end) = (woken.clone(), ended.clone());
+        let reader = tasks::spawn(Queue::Requests, async move {
+            while !end.get() {
                 let _ = event.read_at(0, 8).await;
-            })
+                notice.give();
+            }
+            let _ = event.close().await;
         });
-        let polled = read.as_mut().poll(cx);
-        if polled.is_ready() {
-            self.read = None;
-        }
-        polled
+        Sleep { woken, ended, bell: bell.clone(), reader }
     }
 
-    /// Lets a pending read finish, so that nothing of it is left in glommio's ring.
-    async fn end(mut self) {
-        if let Some(read) = self.read.take() {
-            self.bell.signal().signal();
-            read.await;
+    /// Lets the pending read finish, so that nothing of it is left in glommio's ring.
+    async fn end(self) {
+        self.ended.set(true);
+        self.bell.signal().signal();
+        self.reader.await;
+    }
+}
+
+/// Timers that keep glommio 0.9 from sleeping on while tasks can run.
+///
+/// Its executor goes to sleep without a look at its queues when the preemption timer ([`tasks::TURN`]) fires
+/// between the poll of its rings and the first task, that is, when the kernel takes the processor away for
+/// so long just then. It does look at timers: so one is always pending, and renewed before it fires while
+/// the driver is active. Should it ever fire into such a gap, others follow at less than a turn: one of them
+/// has then expired between the poll and the sleep, and keeps it from sleeping.
+struct Keeper {
+    timers: [Option<Pin<Box<glommio::timer::Timer>>>; 3],
+    due: Instant,
+}
+
+/// The longest that tasks can stand still by this, while the driver is active and while it is parked.
+const KEEP_ACTIVE: Duration = Duration::from_millis(4);
+const KEEP_PARKED: Duration = Duration::from_millis(100);
+const KEEP_STEP: Duration = Duration::from_micros(800);
+const _: () = assert!(KEEP_STEP.as_nanos() < tasks::TURN.as_nanos());
+
+impl Keeper {
+    fn new() -> Keeper {
+        Keeper { timers: [const { None }; 3], due: Instant::now() }
+    }
+
+    /// Sees to it that the calling task is woken within `interval`, but not before `slack` has passed.
+    fn keep(&mut self, cx: &mut Context<'_>, interval: Duration, slack: Duration) {
+        let now = Instant::now();
+        let remaining = self.due.saturating_duration_since(now);
+        if remaining > slack && remaining <= interval {
+            return;
         }
-        if let Ok(event) = Rc::try_unwrap(self.event) {
-            let _ = event.close().await;
+        self.due = now + interval;
+        for (step, kept) in self.timers.iter_mut().enumerate() {
+            let mut timer = Box::pin(glommio::timer::Timer::new(interval + KEEP_STEP * step as u32));
+            let _ = timer.as_mut().poll(cx);
+            *kept = Some(timer);
         }
     }
 }

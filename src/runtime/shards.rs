@@ -10,7 +10,7 @@
 use super::mailbox::{Mailbox, Refused, Room};
 use super::park::Bell;
 use super::ring::{EventFd, Ring};
-use super::tasks::{self, Queue};
+use super::tasks::{self, Notice, Queue};
 use crate::types::ShardId;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::cell::{Cell, RefCell};
@@ -619,33 +619,6 @@ impl Core {
         while self.ports.running.load(Ordering::Acquire) > 0 {
             self.left.wait().await;
         }
-    }
-}
-
-/// A flag of this core that one task waits for.
-#[derive(Default)]
-struct Notice {
-    given: Cell<bool>,
-    waiting: RefCell<Option<Waker>>,
-}
-
-impl Notice {
-    fn give(&self) {
-        self.given.set(true);
-        let waiting = self.waiting.borrow_mut().take();
-        wake(waiting);
-    }
-
-    /// Waits until it is given, and takes it.
-    async fn wait(&self) {
-        std::future::poll_fn(|cx| {
-            if self.given.take() {
-                return Poll::Ready(());
-            }
-            *self.waiting.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
     }
 }
 

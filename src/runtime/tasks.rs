@@ -4,9 +4,9 @@
 //! A background task yields often (`glommio::yield_if_needed`); a queue that has used its turn of
 //! [`TURN`] gives way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 pub use glommio::Task;
@@ -65,4 +65,34 @@ pub(super) fn make_queues() {
         make(BACKGROUND_SHARES, "background"),
     ];
     QUEUES.set(Some(queues));
+}
+
+/// A flag of this core that one task waits for.
+#[derive(Default)]
+pub(super) struct Notice {
+    given: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Notice {
+    pub fn give(&self) {
+        self.given.set(true);
+        let waiting = self.waiting.borrow_mut().take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    /// Waits until it is given, and takes it.
+    pub async fn wait(&self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.given.take() {
+            return Poll::Ready(());
+        }
+        *self.waiting.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
 }

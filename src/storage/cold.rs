@@ -10,9 +10,10 @@ use crate::protocol::compression::OpenLimits;
 use crate::protocol::record::RecordIter;
 use crate::storage::appender;
 use crate::storage::checkpoint;
+use crate::storage::config::{LogConfig, Opening};
 use crate::storage::epochs;
+use crate::storage::errors::StorageError;
 use crate::storage::file::{self, Fault, SegmentFile, planted};
-use crate::storage::log::{LogConfig, Opening, StorageError};
 use crate::storage::reader::{HeaderWalk, Waiting};
 use crate::storage::recovery::{self, Loaded};
 use crate::storage::segment::{

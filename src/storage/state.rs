@@ -12,9 +12,11 @@ use bytes::Bytes;
 use crate::protocol::batch::HEADER_BYTES;
 use crate::storage::appender::Job;
 use crate::storage::cold::{Flush, Making, Search, SegmentFlush};
+use crate::storage::config::LogConfig;
 use crate::storage::epochs::Epochs;
+use crate::storage::errors::StorageError;
 use crate::storage::file::{Fault, Miss, PIECES_MAX, SegmentFile, planted};
-use crate::storage::log::{Log, LogConfig, StorageError};
+use crate::storage::log::Log;
 use crate::storage::producers::Producers;
 use crate::storage::reader::{HeaderWalk, Place, Slice, Tail, Waiting};
 use crate::storage::retention::{self, Aged};
@@ -82,7 +84,7 @@ impl State {
         State {
             dir,
             config,
-            segments: VecDeque::new(),
+            segments: VecDeque::with_capacity(1),
             staged: VecDeque::new(),
             staged_bytes: 0,
             tail: Tail::default(),
@@ -476,5 +478,11 @@ impl State {
         for segment in &mut self.segments {
             segment.release_reserved();
         }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.release_reserved();
     }
 }

@@ -35,10 +35,11 @@ let cluster;
 let latest;
 
 async function start() {
-  const simple = await new Promise((resolve) => ZstdCodec.run((zstd) => resolve(new zstd.Simple())));
+  // The streaming form also opens frames that do not say how large they are.
+  const streaming = await new Promise((resolve) => ZstdCodec.run((zstd) => resolve(new zstd.Streaming())));
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-    compress: async (encoder) => Buffer.from(simple.compress(encoder.buffer)),
-    decompress: async (buffer) => Buffer.from(simple.decompress(buffer)),
+    compress: async (encoder) => Buffer.from(streaming.compress(encoder.buffer)),
+    decompress: async (buffer) => Buffer.from(streaming.decompress(buffer)),
   });
   await admin.connect();
   const [create] = Object.getOwnPropertySymbols(kafka).filter((s) => String(s).includes("createCluster"));

@@ -129,8 +129,31 @@ def get(face, topic):
     sys.stdout.buffer.flush()
 
 
+def compare(file, count, *clients):
+    """Holds what was read from the crosswise topic against what the clients wrote."""
+    found = {partition: [] for partition in range(3)}
+    for line in open(file):
+        partition, offset, rest = line.rstrip("\n").split(" ", 2)
+        if int(offset) != len(found[int(partition)]):
+            sys.exit(f"partition {partition}: offset {offset} after {len(found[int(partition)])} records")
+        found[int(partition)].append(rest)
+    for partition, lines in found.items():
+        wanted = []
+        for who, number in [("first", 3), *((client, int(count)) for client in clients)]:
+            own = [expected(who, i).line(0).split(" ", 2)[2] for i in range(number) if i % 3 == partition]
+            wanted += own
+            keyed = [line for line in own if f" ={who.encode().hex()}2d" in line]
+            if [line for line in lines if f" ={who.encode().hex()}2d" in line] != keyed:
+                sys.exit(f"partition {partition}: the records of {who} are missing, doubled or out of order")
+        if sorted(lines) != sorted(wanted):
+            sys.exit(f"partition {partition}: {len(lines)} records, wanted {len(wanted)}")
+
+
 def main(make_face):
     call, arguments = sys.argv[1], sys.argv[2:]
+    if call == "compare":
+        compare(*arguments)
+        return
     face = make_face(os.environ["BOOTSTRAP"])
     if call == "check":
         check(face)
