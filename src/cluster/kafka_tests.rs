@@ -16,10 +16,8 @@ use super::testing::{NODE, Node, format_options, topic, with_config};
 use crate::protocol::batch::BatchIter;
 
 fn libs() -> PathBuf {
-    std::env::var_os("KAFKA_LIBS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache-kafka/libs"),
-        PathBuf::from,
-    )
+    std::env::var_os("KAFKA_LIBS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache-kafka/libs"), PathBuf::from)
 }
 
 fn java(class: &str, arguments: &[&str]) -> Command {
@@ -120,9 +118,7 @@ fn formats_what_kafka_formats() {
     let (our_id, their_id) = (formatted.metadata_directory_id.0, their_meta.directory_id.unwrap().0);
     // The header record's time is in the records' bytes.
     let first = |dir: &Path| SnapshotId::FIRST.path(&dir.join(DIRECTORY));
-    let time = |dir: &Path| {
-        snapshot::Snapshot::read(&first(dir)).unwrap().last_timestamp_ms.to_be_bytes()
-    };
+    let time = |dir: &Path| snapshot::Snapshot::read(&first(dir)).unwrap().last_timestamp_ms.to_be_bytes();
     assert_eq!(
         blanked(&first(&ours), &[our_id.as_bytes(), &time(&ours)]),
         blanked(&first(&theirs), &[their_id.as_bytes(), &time(&theirs)])
@@ -157,14 +153,24 @@ fn kafkas_dump_tool_reads_every_file() {
         let name = file.to_str().unwrap();
         let kind = file.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
         let text = match kind {
-            "log" | "checkpoint" => {
-                run("kafka.tools.DumpLogSegments", &["--cluster-metadata-decoder", "--deep-iteration", "--files", name])
-            }
+            "log" | "checkpoint" => run(
+                "kafka.tools.DumpLogSegments",
+                &["--cluster-metadata-decoder", "--deep-iteration", "--files", name],
+            ),
             "index" | "timeindex" => run("kafka.tools.DumpLogSegments", &["--files", name]),
             _ => continue,
         };
         dumped += 1;
-        for complaint in ["isvalid: false", "Mismatch", "mismatch", "Found", "Exception", "Could not", "not", "out of order"] {
+        for complaint in [
+            "isvalid: false",
+            "Mismatch",
+            "mismatch",
+            "Found",
+            "Exception",
+            "Could not",
+            "not",
+            "out of order",
+        ] {
             let hit = text.lines().find(|line| line.contains(complaint) && !line.contains("payload"));
             assert!(hit.is_none(), "{name}: {hit:?}");
         }
@@ -212,7 +218,10 @@ fn kafka_starts_on_our_directory_and_lists_its_topics_and_we_go_on_after_it() {
         let listed = admin(&["--list"]);
         assert_eq!(listed.lines().filter(|line| line.starts_with('t')).count(), 120, "{listed}");
         let described = admin(&["--describe", "--topic", "t7"]);
-        assert!(described.contains("PartitionCount: 2") && described.contains("retention.ms=60000"), "{described}");
+        assert!(
+            described.contains("PartitionCount: 2") && described.contains("retention.ms=60000"),
+            "{described}"
+        );
         assert!(described.contains("Leader: 1"), "{described}");
         admin(&["--create", "--topic", "theirs", "--partitions", "3"]);
         let terminated = Command::new("kill").arg(kafka.0.id().to_string()).status().unwrap();

@@ -12,6 +12,8 @@ pub mod batches;
 pub mod brokers;
 pub mod configs;
 pub mod controller;
+#[cfg(test)]
+mod decision_tests;
 pub mod elections;
 pub mod error;
 pub mod features;
