@@ -88,7 +88,9 @@ impl Default for Loggers {
 
 /// The levels of this process, and what makes them act.
 static CURRENT: Mutex<Option<Loggers>> = Mutex::new(None);
-static APPLY: OnceLock<Box<dyn Fn(&Loggers) + Send + Sync>> = OnceLock::new();
+static APPLY: OnceLock<Apply> = OnceLock::new();
+
+type Apply = Box<dyn Fn(&Loggers) + Send + Sync>;
 
 /// The levels of this process.
 pub fn current() -> Loggers {
