@@ -1,1 +1,29 @@
 //! Cores and what they are made of: executors, the socket ring, sockets, pipes, mailboxes, broadcast.
+//!
+//! | file | noun |
+//! |---|---|
+//! | [`shards`] | one pinned executor per core; `call` and `each` carry work between them |
+//! | [`tasks`] | the task queues of a core and their shares |
+//! | [`ring`] | the core's io_uring: operations as futures, the driver that submits, reaps, spins, parks |
+//! | [`socket`] | listeners and connections on that ring |
+//! | [`pipes`] | file slices to sockets without user space |
+//! | [`memory`] | a bound on bytes, handed out in order |
+//! | [`mailbox`], [`park`], [`broadcast`] | what cores share: these three also build under `cfg(loom)` |
+//!
+//! Only this room and `server/` name the ring.
+
+pub mod broadcast;
+pub mod mailbox;
+#[cfg(not(loom))]
+pub mod memory;
+pub mod park;
+#[cfg(not(loom))]
+pub mod pipes;
+#[cfg(not(loom))]
+pub mod ring;
+#[cfg(not(loom))]
+pub mod shards;
+#[cfg(not(loom))]
+pub mod socket;
+#[cfg(not(loom))]
+pub mod tasks;

@@ -1,0 +1,987 @@
+//! A core's io_uring: operations as futures, and the one task that drives them.
+//!
+//! The driver submits and reaps in one enter, wakes the waiting tasks and yields; while nothing arrives it
+//! spins for a bounded time that follows how long the last waits were; then it parks on an eventfd that the
+//! kernel signals when work for the ring arrives (DEFER_TASKRUN), that other cores signal by ringing the
+//! core's [`Bell`], and that glommio reads through its own ring, so that the executor sleeps as one.
+//! An operation owns its buffers and its file. Dropping its future asks the kernel to cancel it and keeps
+//! what it owns until the completion has come. Buffers for waiting receives are the ring's: a connection
+//! that says nothing holds none.
+
+use super::park::{Bell, Signal};
+use super::tasks::{self, Notice, Queue, Task};
+use bytes::{Bytes, BytesMut};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
+use std::future::Future;
+use std::io;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering, fence};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Submission queue entries; more operations than this in one turn are submitted in several enters.
+const SUBMISSIONS: u32 = 256;
+/// Completion queue entries; beyond them the kernel keeps completions until there is room.
+const COMPLETIONS: u32 = 2048;
+/// Receive buffers of the ring, a power of two.
+const RECEIVE_BUFFERS: u16 = 128;
+/// Bytes of one receive buffer; what is larger than this is received into memory of its own.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Distance of two receive buffers: not a power of two, so that their first lines fall into different sets
+/// of the processor's caches.
+const RECEIVE_BUFFER_STRIDE: usize = RECEIVE_BUFFER_BYTES + 320;
+const RECEIVE_GROUP: u16 = 0;
+/// The longest spin of an idle driver. About what a park and the wake from it cost together, so that a spin
+/// in vain costs no more than what it hoped to save.
+const SPIN_MAX: Duration = Duration::from_micros(20);
+/// How long a closing ring waits for operations that the kernel does not give back.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The user data of requests whose completion nobody awaits.
+const NOBODY: u64 = u64::MAX;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
+}
+
+/// The ring of this core.
+///
+/// # Panics
+/// Outside a core of [`shards::run`](super::shards::run).
+pub fn current() -> Rc<Ring> {
+    CURRENT.with_borrow(|ring| ring.clone().expect("operations run on a core"))
+}
+
+/// Calls `f` with the ring of this core; panics as [`current`] does.
+pub fn with<R>(f: impl FnOnce(&Rc<Ring>) -> R) -> R {
+    CURRENT.with_borrow(|ring| f(ring.as_ref().expect("operations run on a core")))
+}
+
+/// One io_uring, its operations in flight and its receive buffers.
+pub struct Ring {
+    uring: RefCell<IoUring>,
+    ops: RefCell<Ops>,
+    buffers: ReceiveBuffers,
+    bell: Arc<Bell<EventFd>>,
+    in_flight: Cell<usize>,
+    /// The driver, while it is parked.
+    parked: RefCell<Option<Waker>>,
+    closing: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+impl Ring {
+    /// Makes the ring of this thread.
+    ///
+    /// # Errors
+    /// What io_uring_setup says: ENOSYS, EPERM (io_uring_disabled, seccomp), ENOMEM, EINVAL (before 6.1).
+    pub(super) fn make(bell: Arc<Bell<EventFd>>) -> io::Result<Rc<Ring>> {
+        let uring = IoUring::builder()
+            .dontfork()
+            .setup_clamp()
+            .setup_cqsize(COMPLETIONS)
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .build(SUBMISSIONS)?;
+        let buffers = ReceiveBuffers::make(&uring)?;
+        uring.submitter().register_eventfd(bell.signal().0.as_raw_fd())?;
+        let mut uring = uring;
+        uring.completion().disable_eventfd();
+        // A registered descriptor saves its look-up on each enter; kernels without it work as well.
+        let _ = uring.submitter().register_ring_fd();
+        let ring = Rc::new(Ring {
+            uring: RefCell::new(uring),
+            ops: RefCell::new(Ops::default()),
+            buffers,
+            bell,
+            in_flight: Cell::new(0),
+            parked: RefCell::new(None),
+            closing: Cell::new(false),
+            closed: Cell::new(false),
+        });
+        CURRENT.set(Some(ring.clone()));
+        Ok(ring)
+    }
+
+    /// Operations in the kernel or on their way to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// Starts an operation.
+    ///
+    /// # Safety
+    /// All that `entry` points to must be owned by `keep` (or be static), at an address that does not change
+    /// when `keep` moves, and its descriptor must stay open as long as `keep` lives.
+    pub(super) unsafe fn start<K: 'static>(self: &Rc<Self>, entry: squeue::Entry, keep: K) -> Op<K> {
+        let id = self.ops.borrow_mut().insert(State::Waiting(None));
+        if self.closing.get() {
+            self.ops.borrow_mut().slots[index(id)].state = State::Done(-libc::ECANCELED);
+        } else {
+            self.in_flight.set(self.in_flight.get() + 1);
+            // SAFETY: what the entry points to is owned by `keep`, which the `Op` holds or hands to the
+            // slot until the completion came.
+            unsafe { self.push(&entry.user_data(id)) };
+        }
+        Op { ring: self.clone(), id, keep: Some(keep), orphan: |_, _| {} }
+    }
+
+    /// Starts a receive into a buffer of the ring for `owner`, who holds the descriptor open and is told the
+    /// outcome, and returns its id.
+    pub(super) fn start_receive(&self, fd: RawFd, owner: Rc<dyn ReceiveOwner>) -> Option<u64> {
+        if self.closing.get() {
+            return None;
+        }
+        let id = self.ops.borrow_mut().insert(State::Receive(owner));
+        self.in_flight.set(self.in_flight.get() + 1);
+        let entry = opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0)
+            .buf_group(RECEIVE_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data(id);
+        // SAFETY: the kernel writes to a buffer of the ring; `owner` in the slot keeps the descriptor open.
+        unsafe { self.push(&entry) };
+        Some(id)
+    }
+
+    /// Asks the kernel to end the operation `id` early; its completion comes all the same.
+    pub(super) fn cancel(&self, id: u64) {
+        if self.closing.get() {
+            return;
+        }
+        let entry = opcode::AsyncCancel::new(id).build().flags(squeue::Flags::SKIP_SUCCESS).user_data(NOBODY);
+        // SAFETY: a cancel points to nothing.
+        unsafe { self.push(&entry) };
+    }
+
+    /// # Safety
+    /// As [`start`](Self::start): what `entry` points to lives until its completion.
+    unsafe fn push(&self, entry: &squeue::Entry) {
+        let mut uring = self.uring.borrow_mut();
+        // SAFETY: the caller's promise.
+        while unsafe { uring.submission().push(entry) }.is_err() {
+            let waiting = uring.submission().len() as u32;
+            enter(&uring, waiting, 0);
+        }
+        drop(uring);
+        self.wake_driver();
+    }
+
+    fn wake_driver(&self) {
+        let parked = self.parked.borrow_mut().take();
+        if let Some(driver) = parked {
+            driver.wake();
+        }
+    }
+
+    /// One turn: submits what was pushed, lets the kernel finish what is ready, hands out the completions.
+    /// Returns how many there were. Enters the kernel only when there is a reason.
+    fn turn(&self, always_enter: bool) -> usize {
+        {
+            let mut uring = self.uring.borrow_mut();
+            let submission = uring.submission();
+            let waiting = submission.len() as u32;
+            let work = submission.taskrun() || submission.cq_overflow();
+            drop(submission);
+            if waiting > 0 || work || always_enter {
+                enter(&uring, waiting, GETEVENTS);
+            }
+        }
+        let mut count = 0;
+        loop {
+            let mut taken = [const { MaybeUninit::<cqueue::Entry>::uninit() }; 64];
+            let mut uring = self.uring.borrow_mut();
+            let mut completion = uring.completion();
+            let entries = completion.fill(&mut taken);
+            drop(completion);
+            drop(uring);
+            for entry in entries.iter() {
+                self.complete(entry.user_data(), entry.result(), entry.flags());
+            }
+            count += entries.len();
+            if entries.len() < 64 {
+                return count;
+            }
+        }
+    }
+
+    fn complete(&self, id: u64, result: i32, flags: u32) {
+        if id == NOBODY {
+            return;
+        }
+        self.in_flight.set(self.in_flight.get() - 1);
+        let mut ops = self.ops.borrow_mut();
+        let slot = &mut ops.slots[index(id)];
+        assert_eq!(slot.id, id, "a completion meets its own operation");
+        match std::mem::replace(&mut slot.state, State::Done(result)) {
+            State::Waiting(waker) => {
+                drop(ops);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            State::Receive(owner) => {
+                ops.remove(id);
+                drop(ops);
+                let buffer = cqueue::buffer_select(flags).map(|number| Received { ring: self, number });
+                owner.received(result, buffer);
+            }
+            State::Orphan(keep) => {
+                ops.remove(id);
+                drop(ops);
+                keep(result);
+            }
+            State::Free | State::Done(_) => unreachable!("an operation completes once"),
+        }
+    }
+
+    /// Drives the ring until it is [closed](Self::close). `rung` is called when the core's bell was rung.
+    pub(super) async fn drive(self: Rc<Self>, rung: impl Fn()) {
+        let mut spin = Spin::default();
+        let mut keeper = Keeper::new();
+        let sleep = Sleep::new(&self.bell);
+        let mut closing_since = None;
+        loop {
+            std::future::poll_fn(|cx| Poll::Ready(keeper.keep(cx, KEEP_ACTIVE, KEEP_ACTIVE / 2))).await;
+            let mut count = self.turn(false);
+            if self.bell.answer() {
+                rung();
+                count += 1;
+            }
+            if self.closing.get() {
+                let since = *closing_since.get_or_insert_with(Instant::now);
+                if self.in_flight.get() == 0 || since.elapsed() > CLOSE_PATIENCE {
+                    break;
+                }
+                glommio::executor().yield_task_queue_now().await;
+            } else if count > 0 {
+                spin.arrived();
+                tasks::yield_now().await;
+            } else if spin.goes_on() {
+                glommio::executor().yield_task_queue_now().await;
+            } else {
+                self.park(&sleep, &mut keeper).await;
+            }
+        }
+        self.closed.set(true);
+        sleep.end().await;
+    }
+
+    /// Sleeps until the kernel, another core or a task of this core has work for the ring.
+    async fn park(&self, sleep: &Sleep, keeper: &mut Keeper) {
+        self.uring.borrow_mut().completion().enable_eventfd();
+        // From here work that arrives signals the eventfd, unless the enter below already sees it: the flag
+        // must be visible before the kernel's list of work is looked at.
+        fence(Ordering::SeqCst);
+        if self.turn(true) == 0 && !self.has_work() && self.bell.park() {
+            std::future::poll_fn(|cx| {
+                if self.nudged(cx.waker()) || sleep.woken.poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                keeper.keep(cx, KEEP_PARKED, Duration::ZERO);
+                Poll::Pending
+            })
+            .await;
+            self.parked.borrow_mut().take();
+            self.bell.unpark();
+        }
+        self.uring.borrow_mut().completion().disable_eventfd();
+    }
+
+    /// Whether the kernel has more to do for the ring than it did in the last enter.
+    fn has_work(&self) -> bool {
+        let mut uring = self.uring.borrow_mut();
+        let submission = uring.submission();
+        submission.taskrun() || submission.cq_overflow()
+    }
+
+    /// Whether an operation was pushed since the driver's last turn; if not, the next push wakes `driver`.
+    fn nudged(&self, driver: &Waker) -> bool {
+        let pushed = !self.uring.borrow_mut().submission().is_empty() || self.closing.get();
+        if !pushed {
+            *self.parked.borrow_mut() = Some(driver.clone());
+        }
+        pushed
+    }
+
+    /// Cancels all operations and lets [`drive`](Self::drive) end once the kernel has given them back.
+    /// Operations that start from now on fail with ECANCELED.
+    pub(super) fn close(&self) {
+        if self.closing.get() {
+            return;
+        }
+        let entry = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build().user_data(NOBODY);
+        // SAFETY: a cancel points to nothing.
+        unsafe { self.push(&entry) };
+        self.closing.set(true);
+        self.wake_driver();
+    }
+}
+
+const GETEVENTS: u32 = 1;
+
+fn enter(uring: &IoUring, waiting: u32, flags: u32) {
+    // SAFETY: no argument is passed but counts and flags.
+    let entered = unsafe { uring.submitter().enter::<libc::sigset_t>(waiting, 0, flags, None) };
+    match entered.map_err(|error| error.raw_os_error()) {
+        // What was not taken is taken by the next turn.
+        Ok(_) | Err(Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
+        Err(code) => panic!("io_uring_enter failed with error {code:?}"),
+    }
+}
+
+/// How long the driver spins before it parks: not at all while waits are usually long.
+#[derive(Default)]
+struct Spin {
+    /// When the current wait began, once the driver is idle.
+    idle_since: Option<Instant>,
+    /// Moving average of the last waits, each counted as at most twice [`SPIN_MAX`].
+    usual_wait_ns: u64,
+}
+
+impl Spin {
+    fn arrived(&mut self) {
+        if let Some(since) = self.idle_since.take() {
+            let cap = 2 * SPIN_MAX.as_nanos() as u64;
+            let wait = (since.elapsed().as_nanos() as u64).min(cap);
+            self.usual_wait_ns = (7 * self.usual_wait_ns + wait) / 8;
+        }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        let bound = SPIN_MAX.as_nanos() as u64;
+        self.usual_wait_ns < bound && since.elapsed() < SPIN_MAX
+    }
+}
+
+/// The eventfd of a core's bell.
+pub struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub(super) fn make() -> io::Result<EventFd> {
+        // Blocking on purpose: a ring waits on it by polling, where EAGAIN would end the read.
+        Ok(EventFd(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?))
+    }
+}
+
+impl Signal for EventFd {
+    fn signal(&self) {
+        let written = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        assert_eq!(written, Ok(8), "an eventfd takes eight bytes");
+    }
+}
+
+/// The read of the eventfd through glommio's ring, by a task of its own.
+struct Sleep {
+    woken: Rc<Notice>,
+    ended: Rc<Cell<bool>>,
+    bell: Arc<Bell<EventFd>>,
+    reader: Task<()>,
+}
+
+impl Sleep {
+    fn new(bell: &Arc<Bell<EventFd>>) -> Sleep {
+        let fd = bell.signal().0.try_clone().expect("a core starts with descriptors to spare");
+        // SAFETY: the descriptor is ours and glommio's file becomes its only owner.
+        let event = unsafe { glommio::io::BufferedFile::from_raw_fd(fd.into_raw_fd()) };
+        let (woken, ended) = (Rc::new(Notice::default()), Rc::new(Cell::new(false)));
+        let (notice, end) = (woken.clone(), ended.clone());
+        let reader = tasks::spawn(Queue::Requests, async move {
+            while !end.get() {
+                let _ = event.read_at(0, 8).await;
+                notice.give();
+            }
+            let _ = event.close().await;
+        });
+        Sleep { woken, ended, bell: bell.clone(), reader }
+    }
+
+    /// Lets the pending read finish, so that nothing of it is left in glommio's ring.
+    async fn end(self) {
+        self.ended.set(true);
+        self.bell.signal().signal();
+        self.reader.await;
+    }
+}
+
+/// Timers that keep glommio 0.9 from sleeping on while tasks can run.
+///
+/// Its executor goes to sleep without a look at its queues when the preemption timer ([`tasks::TURN`]) fires
+/// between the poll of its rings and the first task, that is, when the kernel takes the processor away for
+/// so long just then. It does look at timers: so one is always pending, and renewed before it fires while
+/// the driver is active. Should it ever fire into such a gap, others follow at less than a turn: one of them
+/// has then expired between the poll and the sleep, and keeps it from sleeping.
+struct Keeper {
+    timers: [Option<Pin<Box<glommio::timer::Timer>>>; 3],
+    due: Instant,
+}
+
+/// The longest that tasks can stand still by this, while the driver is active and while it is parked.
+const KEEP_ACTIVE: Duration = Duration::from_millis(4);
+const KEEP_PARKED: Duration = Duration::from_millis(100);
+const KEEP_STEP: Duration = Duration::from_micros(800);
+const _: () = assert!(KEEP_STEP.as_nanos() < tasks::TURN.as_nanos());
+
+impl Keeper {
+    fn new() -> Keeper {
+        Keeper { timers: [const { None }; 3], due: Instant::now() }
+    }
+
+    /// Sees to it that the calling task is woken within `interval`, but not before `slack` has passed.
+    fn keep(&mut self, cx: &mut Context<'_>, interval: Duration, slack: Duration) {
+        let now = Instant::now();
+        let remaining = self.due.saturating_duration_since(now);
+        if remaining > slack && remaining <= interval {
+            return;
+        }
+        self.due = now + interval;
+        for (step, kept) in self.timers.iter_mut().enumerate() {
+            let mut timer = Box::pin(glommio::timer::Timer::new(interval + KEEP_STEP * step as u32));
+            let _ = timer.as_mut().poll(cx);
+            *kept = Some(timer);
+        }
+    }
+}
+
+/// The operations by slot. An id is the slot's index with a generation above it.
+#[derive(Default)]
+struct Ops {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+struct Slot {
+    id: u64,
+    state: State,
+}
+
+enum State {
+    Free,
+    /// The kernel has it, its future waits.
+    Waiting(Option<Waker>),
+    /// The kernel is done, its future has yet to ask.
+    Done(i32),
+    /// The kernel has it, its future is gone; what it owned is released with the result.
+    Orphan(Box<dyn FnOnce(i32)>),
+    /// A receive into a buffer of the ring.
+    Receive(Rc<dyn ReceiveOwner>),
+}
+
+fn index(id: u64) -> usize {
+    (id & u64::from(u32::MAX)) as usize
+}
+
+impl Ops {
+    fn insert(&mut self, state: State) -> u64 {
+        let Some(free) = self.free.pop() else {
+            let id = self.slots.len() as u64;
+            self.slots.push(Slot { id, state });
+            return id;
+        };
+        let slot = &mut self.slots[free as usize];
+        // 31 bits of generation, so that no id is `NOBODY`.
+        slot.id = (slot.id + (1 << 32)) & (u64::MAX >> 1);
+        slot.state = state;
+        slot.id
+    }
+
+    fn remove(&mut self, id: u64) -> State {
+        let state = std::mem::replace(&mut self.slots[index(id)].state, State::Free);
+        self.free.push(index(id) as u32);
+        state
+    }
+}
+
+/// An operation in flight: resolves to the kernel's result and to what the operation owned.
+#[must_use = "an operation is cancelled when dropped"]
+pub struct Op<K: 'static> {
+    ring: Rc<Ring>,
+    id: u64,
+    /// Taken when the operation has ended.
+    keep: Option<K>,
+    /// What to do with the kept and the result when the future was dropped first.
+    orphan: fn(K, i32),
+}
+
+// What is kept stays where it is in memory by the contract of `Ring::start`, wherever the future moves.
+impl<K> Unpin for Op<K> {}
+
+impl<K: 'static> Op<K> {
+    /// Says what becomes of the kept and the result if the future is dropped before it resolved.
+    pub(super) fn or_else(mut self, orphan: fn(K, i32)) -> Op<K> {
+        self.orphan = orphan;
+        self
+    }
+
+    /// Asks the kernel to end the operation early; the future then resolves with ECANCELED, or with its
+    /// result if that came first.
+    pub fn cancel(&self) {
+        if self.keep.is_some() {
+            self.ring.cancel(self.id);
+        }
+    }
+}
+
+impl<K: 'static> Future for Op<K> {
+    type Output = (io::Result<u32>, K);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut ops = this.ring.ops.borrow_mut();
+        match &mut ops.slots[index(this.id)].state {
+            State::Done(result) => {
+                let result = outcome(*result);
+                ops.remove(this.id);
+                Poll::Ready((result, this.keep.take().expect("an operation resolves once")))
+            }
+            State::Waiting(Some(waker)) => {
+                waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            State::Waiting(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => unreachable!("a future has its slot to itself"),
+        }
+    }
+}
+
+impl<K: 'static> Drop for Op<K> {
+    fn drop(&mut self) {
+        let Some(keep) = self.keep.take() else { return };
+        let mut ops = self.ring.ops.borrow_mut();
+        let state = &mut ops.slots[index(self.id)].state;
+        if let State::Done(result) = *state {
+            ops.remove(self.id);
+            drop(ops);
+            return (self.orphan)(keep, result);
+        }
+        if self.ring.closed.get() {
+            // The kernel did not give it back in time and nobody reaps any more: its memory stays its own.
+            std::mem::forget(keep);
+            return;
+        }
+        let orphan = self.orphan;
+        let waiting = std::mem::replace(state, State::Orphan(Box::new(move |result| orphan(keep, result))));
+        drop(ops);
+        drop(waiting);
+        self.ring.cancel(self.id);
+    }
+}
+
+/// The kernel's result as a count or an error.
+pub(super) fn outcome(result: i32) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// Who started a receive into a buffer of the ring. It keeps the descriptor open.
+pub(super) trait ReceiveOwner {
+    /// The receive ended with `result`; the bytes are in `buffer`. Dropping it gives it back to the ring.
+    fn received(self: Rc<Self>, result: i32, buffer: Option<Received<'_>>);
+}
+
+/// A receive buffer of the ring that the kernel has filled.
+pub(super) struct Received<'a> {
+    ring: &'a Ring,
+    number: u16,
+}
+
+impl Received<'_> {
+    /// The first `length` bytes, which the receive has reported as filled.
+    pub fn bytes(&self, length: usize) -> &[u8] {
+        self.ring.buffers.bytes(self.number, length)
+    }
+
+    /// Keeps the buffer from the ring until [`Ring::give_back`].
+    pub fn hold(self) -> u16 {
+        ManuallyDrop::new(self).number
+    }
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        self.ring.buffers.provide(self.number);
+    }
+}
+
+impl Ring {
+    /// A buffer that was held, to read and to give back by dropping it.
+    pub(super) fn held(&self, number: u16) -> Received<'_> {
+        Received { ring: self, number }
+    }
+}
+
+/// The buffers that receives fill, shared with the kernel through a ring of descriptors:
+///
+/// ```text
+/// entry i: u64 address | u32 length | u16 buffer number | u16 (in entry 0: the tail, written by us)
+/// ```
+///
+/// (io_uring_register_buf_ring(3)). Untouched buffers take no memory.
+struct ReceiveBuffers {
+    entries: NonNull<types::BufRingEntry>,
+    memory: NonNull<u8>,
+    tail: Cell<u16>,
+}
+
+const ENTRIES_BYTES: usize = RECEIVE_BUFFERS as usize * size_of::<types::BufRingEntry>();
+const MEMORY_BYTES: usize = RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_STRIDE;
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(size_of::<types::BufRingEntry>() == 16);
+
+impl ReceiveBuffers {
+    fn make(uring: &IoUring) -> io::Result<ReceiveBuffers> {
+        let entries = map(ENTRIES_BYTES)?;
+        let memory = map(MEMORY_BYTES)?;
+        let buffers = ReceiveBuffers { entries: entries.cast(), memory, tail: Cell::new(0) };
+        // SAFETY: the mapping is page-aligned, long enough and unmapped only after the io_uring is closed
+        // (the ring's fields are dropped in their order).
+        unsafe {
+            uring.submitter().register_buf_ring_with_flags(
+                entries.as_ptr() as u64,
+                RECEIVE_BUFFERS,
+                RECEIVE_GROUP,
+                0,
+            )?;
+        }
+        for number in 0..RECEIVE_BUFFERS {
+            buffers.provide(number);
+        }
+        Ok(buffers)
+    }
+
+    fn start(&self, number: u16) -> *mut u8 {
+        debug_assert!(number < RECEIVE_BUFFERS);
+        // SAFETY: the number is below the count of buffers, so the result is inside the mapping.
+        unsafe { self.memory.as_ptr().add(usize::from(number) * RECEIVE_BUFFER_STRIDE) }
+    }
+
+    fn bytes(&self, number: u16, length: usize) -> &[u8] {
+        assert!(length <= RECEIVE_BUFFER_BYTES);
+        // SAFETY: inside the mapping, which is initialised (anonymous pages are zero), and the kernel does
+        // not write to a buffer that it has not been given again.
+        unsafe { std::slice::from_raw_parts(self.start(number), length) }
+    }
+
+    /// Gives the buffer to the kernel.
+    fn provide(&self, number: u16) {
+        let tail = self.tail.get();
+        let at = usize::from(tail & (RECEIVE_BUFFERS - 1));
+        // SAFETY: `at` is inside the ring of entries; the kernel reads an entry only below the tail. The
+        // tail's address is that of a u16 which the kernel only reads.
+        unsafe {
+            let entry = &mut *self.entries.as_ptr().add(at);
+            entry.set_addr(self.start(number) as u64);
+            entry.set_len(RECEIVE_BUFFER_BYTES as u32);
+            entry.set_bid(number);
+            let shared_tail = types::BufRingEntry::tail(self.entries.as_ptr()).cast_mut();
+            AtomicU16::from_ptr(shared_tail).store(tail.wrapping_add(1), Ordering::Release);
+        }
+        self.tail.set(tail.wrapping_add(1));
+    }
+}
+
+impl Drop for ReceiveBuffers {
+    fn drop(&mut self) {
+        // SAFETY: both were mapped with these lengths and nothing refers to them any more: `Received` holds
+        // a borrow of the ring.
+        unsafe {
+            let _ = rustix::mm::munmap(self.entries.as_ptr().cast(), ENTRIES_BYTES);
+            let _ = rustix::mm::munmap(self.memory.as_ptr().cast(), MEMORY_BYTES);
+        }
+    }
+}
+
+fn map(length: usize) -> io::Result<NonNull<u8>> {
+    use rustix::mm::{MapFlags, ProtFlags};
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a fresh anonymous mapping touches no memory that exists.
+    let mapped =
+        unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), length, protection, MapFlags::PRIVATE)? };
+    NonNull::new(mapped.cast()).ok_or_else(|| io::Error::other("mmap gave the null address"))
+}
+
+// ---- operations that are not of sockets alone -------------------------------------------------------
+
+/// Resolves after `duration`; for deadlines of operations on this ring. Other timers are glommio's.
+pub async fn sleep(duration: Duration) {
+    let spec = types::Timespec::from(duration);
+    let keep = vec![spec];
+    let entry = opcode::Timeout::new(keep.as_ptr()).build();
+    // SAFETY: the time stands in the heap memory of `keep`.
+    let _ = unsafe { current().start(entry, keep) }.await;
+}
+
+/// `future`'s output, or `None` (and `future` dropped) once `deadline` has passed.
+pub async fn by_deadline<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let first = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+    if let Poll::Ready(output) = first {
+        return Some(output);
+    }
+    let Some(deadline) = deadline else { return Some(future.await) };
+    let mut timer = std::pin::pin!(sleep(deadline.saturating_duration_since(Instant::now())));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Waits until `file` is ready for one of `events` (poll(2)'s bits) and returns those that are.
+pub fn poll<F: AsFd + 'static>(file: F, events: libc::c_short) -> Op<F> {
+    let fd = types::Fd(file.as_fd().as_raw_fd());
+    let entry = opcode::PollAdd::new(fd, events as u16 as u32).build();
+    // SAFETY: the operation points to nothing and keeps the file open.
+    unsafe { current().start(entry, file) }
+}
+
+/// Reads up to `length` bytes at `position` to the end of `buffer`.
+pub async fn read_at<F: AsFd + 'static>(
+    file: F,
+    mut buffer: BytesMut,
+    length: usize,
+    position: u64,
+) -> (io::Result<usize>, BytesMut) {
+    buffer.reserve(length);
+    let fd = types::Fd(file.as_fd().as_raw_fd());
+    let length = u32::try_from(length).unwrap_or(u32::MAX >> 1);
+    let start = buffer.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+    let entry = opcode::Read::new(fd, start, length).offset(position).build();
+    // SAFETY: the bytes go to the heap memory of `buffer`, whose spare capacity was reserved above.
+    let (result, (_, mut buffer)) = unsafe { current().start(entry, (file, buffer)) }.await;
+    let result = result.map(|count| count as usize);
+    if let Ok(count) = result {
+        // SAFETY: the kernel has written `count` bytes to the spare capacity.
+        unsafe { buffer.set_len(buffer.len() + count) };
+    }
+    (result, buffer)
+}
+
+/// Writes the pieces one after the other at `position`; may write less than all.
+pub async fn write_at<F: AsFd + 'static>(
+    file: F,
+    pieces: Vec<Bytes>,
+    position: u64,
+) -> (io::Result<usize>, Vec<Bytes>) {
+    let fd = types::Fd(file.as_fd().as_raw_fd());
+    let vectors: Vec<libc::iovec> = pieces
+        .iter()
+        .map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() })
+        .collect();
+    let entry = opcode::Writev::new(fd, vectors.as_ptr(), vectors.len() as u32).offset(position).build();
+    // SAFETY: the vectors stand in the heap memory of `vectors`, the bytes in that of `pieces`.
+    let (result, (_, pieces, _)) = unsafe { current().start(entry, (file, pieces, vectors)) }.await;
+    (result.map(|count| count as usize), pieces)
+}
+
+/// fsync(2), or fdatasync(2) where `data_only`.
+pub async fn sync<F: AsFd + 'static>(file: F, data_only: bool) -> io::Result<()> {
+    let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
+    let entry = opcode::Fsync::new(types::Fd(file.as_fd().as_raw_fd())).flags(flags).build();
+    // SAFETY: the operation points to nothing and keeps the file open.
+    unsafe { current().start(entry, file) }.await.0.map(drop)
+}
+
+/// fallocate(2) with the bits of `mode` (`libc::FALLOC_FL_*`).
+pub async fn fallocate<F: AsFd + 'static>(file: F, mode: i32, position: u64, length: u64) -> io::Result<()> {
+    let fd = types::Fd(file.as_fd().as_raw_fd());
+    let entry = opcode::Fallocate::new(fd, length).offset(position).mode(mode).build();
+    // SAFETY: the operation points to nothing and keeps the file open.
+    unsafe { current().start(entry, file) }.await.0.map(drop)
+}
+
+/// open(2) with the bits of `flags` (`libc::O_*`; O_CLOEXEC is added) and `mode` for a file that is made.
+pub async fn open(path: &Path, flags: i32, mode: u32) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let entry = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr().cast())
+        .flags(flags | libc::O_CLOEXEC)
+        .mode(mode)
+        .build();
+    // SAFETY: the path stands in the heap memory of `path`.
+    let op = unsafe { current().start(entry, path) }.or_else(|_, result| drop(owned(result)));
+    op.await.0.map(|fd| owned(fd as i32).expect("a descriptor is not negative"))
+}
+
+/// The descriptor that an operation has made, if it has.
+pub(super) fn owned(result: i32) -> Option<OwnedFd> {
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    (result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// rename(2).
+pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    let here = types::Fd(libc::AT_FDCWD);
+    let entry = opcode::RenameAt::new(here, from.as_ptr().cast(), here, to.as_ptr().cast()).build();
+    // SAFETY: the paths stand in the heap memory of `from` and `to`.
+    unsafe { current().start(entry, (from, to)) }.await.0.map(drop)
+}
+
+/// unlink(2), or rmdir(2) where `directory`.
+pub async fn unlink(path: &Path, directory: bool) -> io::Result<()> {
+    let path = c_path(path)?;
+    let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
+    let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr().cast()).flags(flags).build();
+    // SAFETY: the path stands in the heap memory of `path`.
+    unsafe { current().start(entry, path) }.await.0.map(drop)
+}
+
+/// Closes a descriptor without blocking the core (the last close of a large file may).
+pub async fn close(fd: OwnedFd) -> io::Result<()> {
+    fn close_here_if_cancelled(fd: RawFd, result: i32) {
+        if result == -libc::ECANCELED {
+            drop(owned(fd));
+        }
+    }
+    let fd = fd.into_raw_fd();
+    let entry = opcode::Close::new(types::Fd(fd)).build();
+    // SAFETY: the operation points to nothing; the descriptor is the operation's own.
+    let op = unsafe { current().start(entry, fd) }.or_else(close_here_if_cancelled);
+    let (result, fd) = op.await;
+    if let Err(error) = &result {
+        close_here_if_cancelled(fd, -error.raw_os_error().unwrap_or(0));
+    }
+    result.map(drop)
+}
+
+/// Bytes of a path with the closing zero, at an address that does not move.
+fn c_path(path: &Path) -> io::Result<Vec<u8>> {
+    Ok(CString::new(path.as_os_str().as_bytes())?.into_bytes_with_nul())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shards::{RuntimeOptions, run};
+
+    fn one_core<Fut: Future<Output = ()> + 'static>(start: impl Fn() -> Fut + Send + Clone + 'static) {
+        run(&RuntimeOptions { cores: vec![0], name: "test".into() }, start).expect("a core can be made");
+    }
+
+    #[test]
+    fn files_are_made_written_read_and_removed() {
+        one_core(|| async {
+            let directory = tempfile::tempdir().unwrap();
+            let (path, moved) = (directory.path().join("a"), directory.path().join("b"));
+            let file = open(&path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o644).await.unwrap();
+            let file = Rc::new(file);
+            fallocate(file.clone(), libc::FALLOC_FL_KEEP_SIZE, 0, 1 << 20).await.unwrap();
+            let pieces = vec![Bytes::from_static(b"one "), Bytes::from_static(b"two")];
+            let (count, pieces) = write_at(file.clone(), pieces, 5).await;
+            assert_eq!((count.unwrap(), pieces.len()), (7, 2));
+            sync(file.clone(), true).await.unwrap();
+            sync(file.clone(), false).await.unwrap();
+            let (count, buffer) = read_at(file.clone(), BytesMut::from("got: "), 100, 5).await;
+            assert_eq!((count.unwrap(), &buffer[..]), (7, &b"got: one two"[..]));
+            close(Rc::try_unwrap(file).unwrap()).await.unwrap();
+            rename(&path, &moved).await.unwrap();
+            assert_eq!(std::fs::metadata(&moved).unwrap().len(), 12);
+            let error = open(&path, libc::O_RDONLY, 0).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            unlink(&moved, false).await.unwrap();
+            assert!(!moved.exists());
+            assert_eq!(current().in_flight(), 0);
+        });
+    }
+
+    #[test]
+    fn a_deadline_ends_what_does_not_end_by_itself() {
+        one_core(|| async {
+            let before = Instant::now();
+            sleep(Duration::from_millis(20)).await;
+            assert!(before.elapsed() >= Duration::from_millis(20));
+            let event = Rc::new(EventFd::make().unwrap().0);
+            let waiting = by_deadline(Some(before + Duration::from_millis(40)), poll(event, libc::POLLIN));
+            assert!(waiting.await.is_none());
+            let soon = Some(before + Duration::from_secs(60));
+            assert_eq!(by_deadline(soon, async { 5 }).await, Some(5));
+            glommio::timer::sleep(Duration::from_millis(10)).await;
+            assert_eq!(current().in_flight(), 0, "the operations that lost were cancelled");
+        });
+    }
+
+    #[test]
+    fn what_a_dropped_operation_owns_lives_until_the_kernel_is_done() {
+        one_core(|| async {
+            let (event, watch) = {
+                let event = Rc::new(EventFd::make().unwrap().0);
+                let watch = Rc::downgrade(&event);
+                (event, watch)
+            };
+            let op = poll(event, libc::POLLIN);
+            tasks::yield_now().await;
+            drop(op);
+            assert!(watch.upgrade().is_some());
+            while current().in_flight() > 0 {
+                tasks::yield_now().await;
+            }
+            assert!(watch.upgrade().is_none());
+        });
+    }
+
+    #[test]
+    fn more_operations_than_the_ring_has_entries_all_complete() {
+        one_core(|| async {
+            let event = Rc::new(EventFd::make().unwrap().0);
+            const COUNT: usize = 3 * COMPLETIONS as usize;
+            let waiting: Vec<_> = (0..COUNT).map(|_| poll(event.clone(), libc::POLLIN)).collect();
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+            rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
+            for op in waiting {
+                assert_eq!(op.await.0.unwrap(), libc::POLLIN as u32);
+            }
+        });
+    }
+
+    #[test]
+    fn a_core_ends_while_tasks_still_wait() {
+        one_core(|| async {
+            let event = Rc::new(EventFd::make().unwrap().0);
+            let waiting = event.clone();
+            glommio::spawn_local(async move {
+                let cancelled = poll(waiting.clone(), libc::POLLIN).await.0.unwrap_err();
+                assert_eq!(cancelled.raw_os_error(), Some(libc::ECANCELED));
+                let late = poll(waiting, libc::POLLIN).await.0.unwrap_err();
+                assert_eq!(late.raw_os_error(), Some(libc::ECANCELED));
+            })
+            .detach();
+            drop(poll(event, libc::POLLIN));
+        });
+    }
+
+    #[test]
+    fn an_idle_core_sleeps() {
+        let used = run(&RuntimeOptions { cores: vec![0, 1], name: "test".into() }, || async {
+            let event = Rc::new(EventFd::make().unwrap().0);
+            let mut waiting: Vec<_> = (0..10_000).map(|_| poll(event.clone(), libc::POLLIN)).collect();
+            for op in &mut waiting {
+                let _ = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
+            }
+            glommio::timer::sleep(Duration::from_millis(50)).await;
+            let before = thread_cpu();
+            glommio::timer::sleep(Duration::from_millis(1000)).await;
+            thread_cpu() - before
+        })
+        .unwrap();
+        assert!(used.iter().all(|used| *used < Duration::from_millis(5)), "{used:?} of a second");
+    }
+
+    fn thread_cpu() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
