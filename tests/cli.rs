@@ -131,7 +131,9 @@ fn lines(count: u64) -> Vec<u8> {
         state ^= state << 17;
         let length = (state % 90) as usize;
         let bytes = state.to_le_bytes();
-        text.extend((0..length).map(|i| bytes[i % 8].wrapping_add(i as u8 / 8)).filter(|byte| *byte != b'\n'));
+        text.extend(
+            (0..length).map(|i| bytes[i % 8].wrapping_add(i as u8 / 8)).filter(|byte| *byte != b'\n'),
+        );
         text.push(b'\n');
     }
     text
@@ -293,7 +295,8 @@ fn batches_that_the_topic_does_not_take_are_split() {
 fn bad_input_ends_with_its_line_and_what_was_before_it_is_sent() {
     let broker = Broker::new("bad");
     let topic = broker.create("t", "1");
-    let error = broker.error(&["produce", &topic, "-f", "json"], b"{\"value\":\"a\"}\n{\"id\":1}\n{\"value\":\"c\"}\n");
+    let error = broker
+        .error(&["produce", &topic, "-f", "json"], b"{\"value\":\"a\"}\n{\"id\":1}\n{\"value\":\"c\"}\n");
     assert!(error.contains("line 2: unknown field `id`"), "{error}");
     assert_eq!(broker.text(&["consume", &topic]), "a\n");
     let error = broker.error(&["produce", &topic, "--partition", "9"], b"x\n");
@@ -328,7 +331,8 @@ fn topics_are_made_listed_described_altered_and_deleted() {
     assert_eq!(broker.text(&["topic", "list", &pattern]), format!("{a}\n{b}\n"));
     assert_eq!(broker.json(&["topic", "list", &a, "--json"])[0]["partitions"], 2);
     broker.done(&["produce", &a, "--partition", "1"], b"1\n2\n3\n");
-    broker.done(&["topic", "alter", &a, "-p", "3", "-c", "max.message.bytes=2000", "-u", "retention.ms"], b"");
+    broker
+        .done(&["topic", "alter", &a, "-p", "3", "-c", "max.message.bytes=2000", "-u", "retention.ms"], b"");
     let described = &broker.json(&["topic", "describe", &a, "--json"])[0];
     assert_eq!(described["configs"], serde_json::json!({"max.message.bytes": "2000"}));
     let partitions = described["partitions"].as_array().unwrap();
@@ -366,7 +370,10 @@ fn configuration_is_shown_set_and_unset() {
     broker.done(&["config", "set", "topic", &topic, "retention.ms=86400000", "compression.type=zstd"], b"");
     assert_eq!(value("retention.ms")["value"], "86400000");
     assert_eq!(value("retention.ms")["source"], "topic");
-    broker.done(&["config", "set", "topic", &topic, "-u", "retention.ms", "--append", "cleanup.policy=compact"], b"");
+    broker.done(
+        &["config", "set", "topic", &topic, "-u", "retention.ms", "--append", "cleanup.policy=compact"],
+        b"",
+    );
     assert_ne!(value("retention.ms")["source"], "topic");
     assert_eq!(value("cleanup.policy")["value"], "delete,compact");
     broker.done(&["config", "set", "topic", &topic, "flush.ms=5", "--dry-run"], b"");
@@ -435,8 +442,11 @@ fn check_names_every_fact() {
     let dir = tempfile::tempdir().unwrap();
     let log_dirs = format!("log.dirs={}", dir.path().display());
     let output = Command::new(BINARY).args(["check", "--json", "-o", &log_dirs]).output().unwrap();
-    let facts: Vec<Value> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let facts: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let names: Vec<&str> = facts.iter().map(|fact| fact["fact"].as_str().unwrap()).collect();
     let expected = ["kernel", "io_uring", "locked memory", "open files", "cores", "log directory", "disk"];
     assert_eq!(names, expected);

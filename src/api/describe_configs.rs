@@ -20,7 +20,8 @@ pub async fn handle(
     asked: DescribeConfigsRequest,
     version: i16,
 ) -> DescribeConfigsResponse {
-    let known = |resource: &DescribeConfigsResource| ResourceType::from_wire(resource.resource_type).is_some();
+    let known =
+        |resource: &DescribeConfigsResource| ResourceType::from_wire(resource.resource_type).is_some();
     // As in Kafka, one resource of an unknown kind fails them all.
     let results = if asked.resources.iter().all(known) {
         asked.resources.iter().map(|resource| describe_one(context, &asked, resource, version)).collect()

@@ -134,11 +134,7 @@ fn style(args: &ConsumeArgs, topics: &[&Topic]) -> Style {
 }
 
 /// Where to read each partition of a topic from, and, unless it is followed, until where.
-fn begin(
-    client: &mut Client,
-    topic: &Topic,
-    args: &ConsumeArgs,
-) -> Result<Vec<Position>, Problem> {
+fn begin(client: &mut Client, topic: &Topic, args: &ConsumeArgs) -> Result<Vec<Position>, Problem> {
     let there: Vec<PartitionId> = topic.partitions.iter().map(|partition| partition.id).collect();
     if let Some(missing) = args.partition.iter().find(|id| !there.contains(&PartitionId(**id))) {
         return Err(Problem::new(format!("topic {} has no partition {missing}", topic.name))

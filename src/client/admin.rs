@@ -232,9 +232,9 @@ impl Client {
         }
         match partitions.iter().find(|(id, _)| !offsets.contains_key(id)) {
             None => Ok(offsets),
-            Some((id, _)) => {
-                Err(ClientError::NoAnswer(format!("the broker said nothing about the offsets of {name}-{id}")))
-            }
+            Some((id, _)) => Err(ClientError::NoAnswer(format!(
+                "the broker said nothing about the offsets of {name}-{id}"
+            ))),
         }
     }
 
@@ -377,7 +377,8 @@ impl Client {
     fn by_leader(&mut self, name: &str, asked: &[(PartitionId, i64)]) -> Result<ByLeader, ClientError> {
         let cluster = self.metadata(Some(&[name]), false)?;
         let topic = cluster.topics.iter().find(|topic| topic.name == name);
-        let topic = topic.ok_or_else(|| ClientError::NoAnswer(format!("the broker said nothing about {name}")))?;
+        let topic =
+            topic.ok_or_else(|| ClientError::NoAnswer(format!("the broker said nothing about {name}")))?;
         ClientError::check(|| format!("topic {name}"), topic.error.map_or(0, |error| error.code()), None)?;
         let mut by_leader = ByLeader::new();
         for (id, what) in asked {
@@ -388,8 +389,8 @@ impl Client {
                 count: topic.partitions.len(),
             })?;
             let leader = partition.leader.filter(|leader| cluster.brokers.contains_key(leader));
-            let leader =
-                leader.ok_or_else(|| ClientError::NoLeader(format!("{name}-{id} has no leader at present")))?;
+            let leader = leader
+                .ok_or_else(|| ClientError::NoLeader(format!("{name}-{id} has no leader at present")))?;
             by_leader.entry(leader).or_default().push((*id, *what));
         }
         Ok(by_leader)

@@ -117,7 +117,9 @@ impl Loggers {
         for part in text.split(',') {
             let (name, word) = part.split_once('=').unwrap_or((ROOT, part));
             let word = word.trim().to_ascii_lowercase();
-            let Some(level) = Level::ALL.into_iter().find(|level| level.directive() == word) else { continue };
+            let Some(level) = Level::ALL.into_iter().find(|level| level.directive() == word) else {
+                continue;
+            };
             match name.trim() {
                 ROOT | "thalweg" => loggers.root = level,
                 name if TARGETS.contains(&name) => drop(loggers.own.insert(name.to_owned(), level)),

@@ -11,9 +11,7 @@ use crate::cli::pattern::{self, Selector};
 use crate::cli::problem::Problem;
 use crate::cli::target::Target;
 use crate::client::Client;
-use crate::client::admin::{
-    ConfigChange, ConfigOperation, EARLIEST, LATEST, Resource, ResourceKind,
-};
+use crate::client::admin::{ConfigChange, ConfigOperation, EARLIEST, LATEST, Resource, ResourceKind};
 use crate::client::cluster::Topic;
 use crate::types::{Offset, PartitionId};
 
@@ -73,7 +71,11 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
     if let Some(count) = args.partitions {
         let outcomes = client.create_partitions(&args.names, count)?;
         note(super::report(outcomes, args.target.json, |name, ()| {
-            say(args, json!({"topic": name, "partitions": count}), &format!("topic {name} has {count} partitions"));
+            say(
+                args,
+                json!({"topic": name, "partitions": count}),
+                &format!("topic {name} has {count} partitions"),
+            );
         }));
     }
     if !changes.is_empty() {
