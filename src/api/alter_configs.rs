@@ -1,9 +1,7 @@
 //! AlterConfigs and IncrementalAlterConfigs: the controller decides; levels of loggers change in this process.
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::alter_configs_request::AlterConfigsResource as LegacyResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as LegacyResult;
-use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest,
@@ -18,7 +16,7 @@ use crate::config::loggers;
 /// Replaces all keys of each resource.
 pub async fn legacy(context: &Context, asked: AlterConfigsRequest, _version: i16) -> AlterConfigsResponse {
     let refused = |asked: &AlterConfigsRequest| {
-        let result = |r: &LegacyResource| {
+        let result = |r: &kafka_protocol::messages::alter_configs_request::AlterConfigsResource| {
             LegacyResult::default()
                 .with_error_code(ResponseError::NotController.code())
                 .with_resource_type(r.resource_type)
@@ -41,12 +39,13 @@ pub async fn incremental(
     _version: i16,
 ) -> IncrementalAlterConfigsResponse {
     let refused = |asked: &IncrementalAlterConfigsRequest| {
-        let result = |r: &AlterConfigsResource| {
-            AlterConfigsResourceResponse::default()
-                .with_error_code(ResponseError::NotController.code())
-                .with_resource_type(r.resource_type)
-                .with_resource_name(r.resource_name.clone())
-        };
+        let result =
+            |r: &kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource| {
+                AlterConfigsResourceResponse::default()
+                    .with_error_code(ResponseError::NotController.code())
+                    .with_resource_type(r.resource_type)
+                    .with_resource_name(r.resource_name.clone())
+            };
         IncrementalAlterConfigsResponse::default()
             .with_responses(asked.resources.iter().map(result).collect())
     };
