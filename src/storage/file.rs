@@ -256,6 +256,21 @@ pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
     rename(&beside, path)
 }
 
+/// Brings everything on the file system that holds `path` to the device.
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    if planted(Fault::AnswerBeforeSync) {
+        return Ok(());
+    }
+    rustix::fs::syncfs(fs::File::open(path)?)?;
+    record(|| Step::Sync(path.to_owned()));
+    Ok(())
+}
+
+/// Writes a file as a whole.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    SegmentFile::create(path)?.write_at(content, 0)
+}
+
 /// Writes a file as a whole and syncs it.
 pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = SegmentFile::create(path)?;
