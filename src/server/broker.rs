@@ -388,7 +388,8 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
         clean &= matches!(posted.await, Ok(Ok(())));
     }
     let broker_epoch = shard.image().broker(start.node.id).map_or(-1, |broker| broker.epoch);
-    if let Some(controller) = shard.controller.borrow().clone() {
+    let controller = shard.controller.borrow().clone();
+    if let Some(controller) = controller {
         match controller.shut_down_broker(start.node.id, broker_epoch).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the controlled shutdown was refused"),
