@@ -19,10 +19,11 @@ use kafka_protocol::messages::{AllocateProducerIdsRequest, BrokerId};
 
 use crate::broker::fetch_session::FetchSessions;
 use crate::broker::partition::{Partition, log_config};
+use crate::broker::replica::Leadership;
 use crate::cluster::Controller;
 use crate::config::{Layers, ServerConfig, TopicConfig, resolve_topic};
 use crate::metadata::image::Settings;
-use crate::metadata::{Broker, Image, ResourceType, Topic};
+use crate::metadata::{self, Broker, Image, ResourceType, Topic};
 use crate::runtime::broadcast::{Broadcast, Reader, View};
 use crate::runtime::memory::MemoryBound;
 use crate::runtime::shards::{self, Reply};
@@ -266,7 +267,7 @@ impl Shard {
                 }
                 match self.partition(topic.id, id) {
                     Some(partition) => {
-                        partition.take_registration(registration);
+                        partition.take_leadership(leadership(registration));
                         let config = self.topic_config(topic);
                         partition.take_config(&config);
                         let expiration = self.layers().server.producer_id_expiration_ms;
@@ -322,7 +323,7 @@ impl Shard {
             Ok(log) => {
                 let Some(registration) = topic.partition(id) else { return };
                 let partition =
-                    Partition::leading(topic.name.clone(), topic.id, id, log, registration, &config);
+                    Partition::leading(topic.name.clone(), topic.id, id, log, leadership(registration), &config);
                 self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
             }
             Err(error) => {
@@ -543,6 +544,15 @@ impl Shard {
             }
         }
         first_error
+    }
+}
+
+fn leadership(partition: &metadata::Partition) -> Leadership {
+    Leadership {
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        isr: partition.isr.clone(),
     }
 }
 

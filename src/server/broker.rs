@@ -36,6 +36,7 @@ use crate::runtime::shards::{self, RuntimeOptions};
 use crate::runtime::socket;
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::shard::{self, Node, Shard};
+use crate::storage::{DirectoryName, directory_name};
 use crate::types::{NodeId, ShardId};
 
 /// How long answers that are due may take after a signal.
@@ -220,6 +221,7 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     for _ in 0..start.cores {
         start.arrived.1.recv_async().await.expect("this core holds a sender");
     }
+    bury_deleted(start, shard);
     let (controller, settling) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
     let progress = tasks::spawn(Queue::Background, housekeeping::report_recovery(shard.clone()));
@@ -238,6 +240,18 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
         let _stopped = posted.await;
     }
     announce(start, shard)
+}
+
+/// Directories that a deletion left behind are deleted now.
+fn bury_deleted(start: &Start, shard: &Shard) {
+    for dir in &start.node.log_dirs {
+        for entry in std::fs::read_dir(&dir.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_str().and_then(directory_name) == Some(DirectoryName::Deleted) {
+                shard.appender.bury(entry.path(), 0);
+            }
+        }
+    }
 }
 
 /// Loads the metadata log and takes the next epoch of the quorum.
