@@ -28,7 +28,7 @@ use crate::runtime::memory::MemoryBound;
 use crate::runtime::shards::{self, Reply};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::storage::checkpoint::{self, Offsets};
-use crate::storage::{Appender, Log, Opening, StorageError};
+use crate::storage::{Appender, Log, Opening, Progress, StorageError};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
 
 /// What all cores share.
@@ -63,12 +63,20 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// The least that small request frames may take on a core.
+const SMALL_BYTES_MIN: u64 = 1024 * 1024;
+/// Logs that one core opens side by side.
+const OPENING_MAX: u64 = 32;
+
 /// The state of one core.
 pub struct Shard {
     pub id: ShardId,
     pub cores: usize,
     pub node: Arc<Node>,
+    /// For large request frames.
     pub memory: MemoryBound,
+    /// For small ones: an eighth of the whole, so that large frames that wait do not hold them up.
+    pub small_memory: MemoryBound,
     pub sessions: RefCell<FetchSessions>,
     pub appender: Rc<Appender>,
     /// On the first core only.
@@ -83,6 +91,9 @@ pub struct Shard {
     producer_id_turn: Semaphore,
     /// Bytes that requests may take on this core.
     pub request_bytes_max: u64,
+    opening: Semaphore,
+    /// What recovery has read and cut on this core.
+    pub recovery: Arc<Progress>,
     /// What [`Shard::follow_image`] has brought this core in line with.
     followed: RefCell<(View<Image>, View<Layers>)>,
     server: Arc<ServerConfig>,
@@ -141,16 +152,18 @@ impl Shard {
     /// Makes this thread's shard and installs it.
     pub fn install(node: Arc<Node>, server: Arc<ServerConfig>, cores: usize) -> Rc<Shard> {
         let id = shards::shard_id();
+        let request_bytes_max = server.queued_max_request_bytes / cores as u64;
         // One largest frame a core always fits.
-        let request_bytes_max =
-            (server.queued_max_request_bytes / cores as u64).max(u64::from(server.socket_request_max_bytes));
+        let large_bytes_max =
+            (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
         let (images, layers) = (node.images.reader(), node.layers.reader());
         let sessions =
             FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
         let shard = Rc::new(Shard {
             id,
             cores,
-            memory: MemoryBound::new(request_bytes_max),
+            memory: MemoryBound::new(large_bytes_max),
+            small_memory: MemoryBound::new((request_bytes_max / 8).max(SMALL_BYTES_MIN)),
             sessions: RefCell::new(sessions),
             appender: Appender::new(),
             controller: RefCell::new(None),
@@ -160,6 +173,8 @@ impl Shard {
             producer_ids: Cell::default(),
             producer_id_turn: Semaphore::new(1),
             request_bytes_max,
+            opening: Semaphore::new(OPENING_MAX),
+            recovery: Arc::default(),
             followed: RefCell::new((images.get(), layers.get())),
             images,
             layers,
@@ -234,7 +249,7 @@ impl Shard {
     pub async fn follow_image(self: &Rc<Self>) {
         let (image, layers) = (self.image(), self.layers());
         let (image_before, layers_before) = self.followed.replace((image.clone(), layers.clone()));
-        self.drop_deleted(&image);
+        self.drop_deleted(&image).await;
         let mut opening = Vec::new();
         for topic in image.topics() {
             let settings = |image: &Image| image.settings(ResourceType::Topic, &topic.name).cloned();
@@ -259,8 +274,10 @@ impl Shard {
                     }
                     None if registration.leader == self.node.id => {
                         let (shard, topic) = (self.clone(), topic.clone());
-                        opening
-                            .push(tasks::spawn(Queue::Requests, async move { shard.open(&topic, id).await }));
+                        opening.push(tasks::spawn(Queue::Requests, async move {
+                            let _in_turn = shard.opening.acquire_permit(1).await;
+                            shard.clone().open(&topic, id).await;
+                        }));
                     }
                     None => {}
                 }
@@ -271,7 +288,8 @@ impl Shard {
         }
     }
 
-    fn drop_deleted(&self, image: &Image) {
+    /// When it returns the directories have other names: a topic of the same name can be made.
+    async fn drop_deleted(&self, image: &Image) {
         let gone: Vec<Rc<Partition>> = {
             let mut partitions = self.partitions.borrow_mut();
             let keys: Vec<_> =
@@ -281,12 +299,9 @@ impl Shard {
         for partition in gone {
             self.topic_configs.borrow_mut().remove(&partition.topic_id);
             partition.waiters().rouse_all();
-            tasks::spawn(Queue::Background, async move {
-                if let Err(error) = partition.log().delete().await {
-                    tracing::error!(topic = %partition.topic, partition = partition.id.0, %error, "a deleted partition's files stay");
-                }
-            })
-            .detach();
+            if let Err(error) = partition.log().delete().await {
+                tracing::error!(partition = %partition.name(), %error, "a deleted partition's files stay");
+            }
         }
     }
 
@@ -300,7 +315,7 @@ impl Shard {
             recovery_point: dir.recovery_points.get(&name).copied().unwrap_or(Offset::ZERO),
             log_start: dir.log_starts.get(&name).copied().unwrap_or(Offset::ZERO),
             topic_id: Some(topic.id),
-            progress: None,
+            progress: Some(self.recovery.clone()),
         };
         let path = dir.path.join(name.to_string());
         match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {

@@ -277,7 +277,9 @@ fn make(client: &mut Client, name: &str) -> Result<(), Problem> {
         match outcome {
             // Another was faster.
             Err(error) if error.code() == Some(kafka_protocol::error::ResponseError::TopicAlreadyExists) => {}
-            other => drop(other?),
+            other => {
+                other?;
+            }
         }
     }
     Ok(())

@@ -608,7 +608,7 @@ impl Delivery {
     }
 
     fn refresh_if_due(&mut self) {
-        if !self.refresh_at.is_some_and(|at| at <= Instant::now()) || self.has_failed {
+        if self.has_failed || self.refresh_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
         self.refresh_at = None;

@@ -23,10 +23,10 @@ use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
 use super::housekeeping;
 use super::listener::{self, Bound, ConnectionLimits, ListenError};
+use super::log_rate::Rate;
 use crate::cluster::segments::SegmentOptions;
 use crate::cluster::{Controller, brokers, format, single};
 use crate::config::{Layers, ServerConfig};
-use crate::log_rate::Rate;
 use crate::metadata::Image;
 use crate::metrics;
 use crate::protocol::stored::metadata as stored;
@@ -222,7 +222,10 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     }
     let (controller, settling) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
+    let progress = tasks::spawn(Queue::Background, housekeeping::report_recovery(shard.clone()));
     shard.follow_everywhere().await;
+    progress.cancel().await;
+    housekeeping::summarize_recovery(shard).await;
     register(start, &controller).await?;
     shard.controller_task.replace(Some(settling));
     for core in 0..start.cores {
@@ -385,7 +388,8 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
         clean &= matches!(posted.await, Ok(Ok(())));
     }
     let broker_epoch = shard.image().broker(start.node.id).map_or(-1, |broker| broker.epoch);
-    if let Some(controller) = shard.controller.borrow().clone() {
+    let controller = shard.controller.borrow().clone();
+    if let Some(controller) = controller {
         match controller.shut_down_broker(start.node.id, broker_epoch).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the controlled shutdown was refused"),
@@ -410,7 +414,17 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     for (end, _) in &start.end {
         let _already_told = end.try_send(());
     }
-    tracing::info!(clean, "stopped");
+    for (name, value) in metrics::snapshot() {
+        tracing::debug!(name, value, "counter");
+    }
+    tracing::info!(
+        clean,
+        requests = metrics::REQUESTS.value(),
+        produce_bytes = metrics::PRODUCE_BYTES.value(),
+        fetch_bytes_spliced = metrics::FETCH_BYTES_SPLICED.value(),
+        fetch_bytes_copied = metrics::FETCH_BYTES_COPIED.value(),
+        "stopped"
+    );
 }
 
 /// On any other core: serves until told to stop, says that it is quiet, and stays until the first core ends.
