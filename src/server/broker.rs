@@ -277,6 +277,9 @@ async fn open_controller(
     let open = move || single::SingleQuorum::open(options);
     let opened =
         glommio::executor().spawn_blocking(open).await.map_err(|error| metadata(error.to_string()))?;
+    for (feature, level) in brokers::unsupported_levels(&opened.image) {
+        tracing::warn!(feature, level, "the cluster has a feature level that this build does not act on");
+    }
     if opened.cut_bytes > 0 {
         tracing::info!(bytes = opened.cut_bytes, "a torn write at the end of the metadata log was cut off");
     }
