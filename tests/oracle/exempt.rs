@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::batch::{LOG_APPEND_TIME, Stored, TIME};
+use crate::harness::batch::{LOG_APPEND_TIME, Stored, time};
 use crate::harness::message;
 use crate::harness::schema::unhex;
 use crate::pair::Side;
@@ -162,7 +162,7 @@ fn apply(how: &How, value: &mut Value, side: &Side) {
             }
         }
         How::Now => {
-            if value.as_i64().is_some_and(|time| time > TIME + 1_000_000 && time < i64::MAX / 2) {
+            if value.as_i64().is_some_and(|at| at > time() + 1_000_000 && at < i64::MAX / 2) {
                 *value = json!("a time");
             }
         }
