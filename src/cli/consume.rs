@@ -26,6 +26,7 @@ use crate::protocol::record::RecordIter;
 use crate::types::{NodeId, Offset, PartitionId};
 
 const BACKOFF: Duration = Duration::from_millis(100);
+const TROUBLE_TOLD_AFTER: Duration = Duration::from_millis(500);
 const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 
 #[derive(Args)]
@@ -106,6 +107,8 @@ pub fn run(args: &ConsumeArgs) -> Result<ExitCode, Problem> {
         follows: args.follow,
         patience: Duration::from_secs(args.target.timeout.max(1)),
         trouble_since: None,
+        is_trouble_told: false,
+        json: args.target.json,
         progress: Progress::records(total, !is_quiet),
     };
     let outcome = reading.read(&mut client, &cluster, positions);
@@ -166,7 +169,8 @@ fn begin(client: &mut Client, topic: &Topic, args: &ConsumeArgs) -> Result<Vec<P
         };
         let clamped = next.clamp(first, end);
         if matches!(args.from, Start::Offset(_)) && clamped != next && wanted.len() == 1 {
-            eprintln!("warning: {name}-{id} has the offsets {first} to {end}; reading from {clamped}");
+            let text = format!("{name}-{id} has the offsets {first} to {end}; reading from {clamped}");
+            Progress::records(None, false).warn(&text, args.target.json);
         }
         Position { topic: name.clone(), partition: id, next: clamped, until: (!args.follow).then_some(end) }
     };
@@ -207,6 +211,9 @@ struct Reading<W: Write> {
     /// How long trouble may last.
     patience: Duration,
     trouble_since: Option<Instant>,
+    is_trouble_told: bool,
+    /// Whether warnings are for machines.
+    json: bool,
     progress: Progress,
 }
 
@@ -236,6 +243,7 @@ impl<W: Write> Reading<W> {
             match next {
                 Fetched::Batches { topic, partition, from, until, bytes } => {
                     self.trouble_since = None;
+                    self.is_trouble_told = false;
                     self.print(&topic, partition, from, until, &bytes)?;
                     self.progress.set(self.printed);
                 }
@@ -317,28 +325,27 @@ impl<W: Write> Reading<W> {
             // The log ends before what was read: the topic was made anew, or records were lost.
             return Err(error.into());
         }
-        self.progress.say(&format!(
-            "warning: {}-{} now begins at offset {first}; {} records are gone before they were read",
-            position.topic,
-            position.partition,
-            first.0 - position.next.0
-        ));
+        let gone = first.0 - position.next.0;
+        let (topic, partition) = (&position.topic, position.partition);
+        let text = format!("{topic}-{partition} now begins at offset {first}; {gone} records were not read");
+        self.progress.warn(&text, self.json);
         position.next = first;
         Ok(position)
     }
 
     /// Whether to go on in spite of an error: for some time, and when following for as long as it takes.
     fn trouble(&mut self, error: &ClientError) -> Result<(), Stop> {
-        let is_new = self.trouble_since.is_none();
         let since = *self.trouble_since.get_or_insert_with(Instant::now);
         let is_gone = error.code() == Some(ResponseError::UnknownTopicOrPartition);
         let goes_on = error.is_retriable() && (since.elapsed() < self.patience || (self.follows && !is_gone));
         if !goes_on || error.code() == Some(ResponseError::CorruptMessage) {
             return Err(Stop::Problem(error.into()));
         }
-        if is_new {
+        // An election passes before it is worth telling.
+        if !self.is_trouble_told && since.elapsed() > TROUBLE_TOLD_AFTER {
+            self.is_trouble_told = true;
             self.out.flush()?;
-            self.progress.say(&format!("warning: {error}; trying again"));
+            self.progress.warn(&format!("{error}; trying again"), self.json);
         }
         Ok(())
     }

@@ -132,8 +132,12 @@ pub fn run(args: &ProduceArgs) -> Result<ExitCode, Problem> {
     let (source, size) = open(args.file.as_ref())?;
     let mut client = args.target.connect()?;
     let (cluster, topic) = find_topic(&mut client, &args.topic, args.create)?;
-    let producer = Producer::start(client, &cluster, &topic, options)?;
-    let progress = Progress::bytes(size, !args.quiet && !args.target.json && shows_progress(args));
+    let json = args.target.json;
+    let progress = Progress::bytes(size, !args.quiet && !json && shows_progress(args));
+    let teller = progress.clone();
+    let on_trouble =
+        Box::new(move |error: &ClientError| teller.warn(&format!("{error}; trying again"), json));
+    let producer = Producer::start(client, &cluster, &topic, options, on_trouble)?;
     let (out, chunks) = flume::bounded(input::CHUNKS_WAITING_MAX);
     std::thread::Builder::new()
         .name("input".to_owned())
@@ -273,7 +277,9 @@ fn make(client: &mut Client, name: &str) -> Result<(), Problem> {
         match outcome {
             // Another was faster.
             Err(error) if error.code() == Some(kafka_protocol::error::ResponseError::TopicAlreadyExists) => {}
-            other => drop(other?),
+            other => {
+                other?;
+            }
         }
     }
     Ok(())
@@ -295,9 +301,6 @@ impl Sending {
                 Some(due) => chunks.recv_deadline(due),
                 None => chunks.recv().map_err(Into::into),
             };
-            if let Some(trouble) = self.producer.delivered().take_trouble() {
-                self.progress.say(&format!("warning: {trouble}; trying again"));
-            }
             let sent = match next {
                 Ok(chunk) => self.send(&chunk?)?,
                 Err(flume::RecvTimeoutError::Timeout) => self.producer.flush().is_ok(),

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+#[derive(Clone)]
 pub struct Progress(ProgressBar);
 
 impl Progress {
@@ -39,9 +40,12 @@ impl Progress {
         self.0.set_position(position);
     }
 
-    /// Prints a line above the bar, or plainly where there is none.
-    pub fn say(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
+    /// Prints a warning above the bar, or plainly where there is none; for machines an object.
+    pub fn warn(&self, text: &str, json: bool) {
+        self.0.suspend(|| match json {
+            true => eprintln!("{}", serde_json::json!({ "warning": text })),
+            false => eprintln!("warning: {text}"),
+        });
     }
 
     /// Takes the bar away.

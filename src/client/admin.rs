@@ -4,7 +4,7 @@
 //! was named, so that a command can say which of them failed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::alter_configs_request as alter_configs;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -21,13 +21,16 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
 };
 
-use super::cluster::{Client, text, topic_name};
+use super::cluster::{Client, Topic, text, topic_name};
 use super::error::ClientError;
 use crate::types::{NodeId, Offset, PartitionId, TopicId};
 
 /// What a timestamp of ListOffsets stands for.
 pub const LATEST: i64 = -1;
 pub const EARLIEST: i64 = -2;
+
+/// How long [`Client::wait_for_topics`] waits.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// One outcome for each name, in the order they were given.
 pub type Outcomes<T> = Vec<(String, Result<T, ClientError>)>;
@@ -172,6 +175,29 @@ impl Client {
             (name, outcome)
         });
         Ok(in_order(outcomes.collect(), names.iter()))
+    }
+
+    /// Waits until the broker that is asked sees the topics as `is_seen` wants them (`None`: not there). A
+    /// change is done when its answer comes, but brokers learn of it one after the other; some seconds are
+    /// enough, and after them the change is done all the same.
+    pub fn wait_for_topics(
+        &mut self,
+        names: &[String],
+        is_seen: impl Fn(Option<&Topic>) -> bool,
+    ) -> Result<(), ClientError> {
+        let give_up = Instant::now() + SEEN_WITHIN;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        while !names.is_empty() && Instant::now() < give_up {
+            let cluster = self.metadata(Some(&names), false)?;
+            let there = |name: &&str| {
+                cluster.topics.iter().find(|topic| topic.name == **name && topic.error.is_none())
+            };
+            if names.iter().all(|name| is_seen(there(name))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Raises each topic's partition count to `count`.

@@ -35,14 +35,17 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 const UNDELIVERED_BYTES_MAX: usize = 64 << 20;
 /// How long to wait before a partition is tried again.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// Trouble is told when a batch has failed so often: an election passes before.
+const FAILURES_TOLD: u32 = 5;
 /// The newest version that names topics; later ones want their ids.
 const PRODUCE_VERSION_MAX: i16 = 12;
 
 /// A sealed batch on its way.
 #[derive(Debug)]
 pub struct PendingBatch {
-    /// Counts batches in the order they were sealed; order of delivery within a partition.
-    pub number: u64,
+    /// The order of delivery within a partition: a count of sealed batches, and for a part of a batch
+    /// that was split, the first of its records.
+    pub order: (u64, u32),
     pub partition: i32,
     pub bytes: Bytes,
     pub record_count: u32,
@@ -50,6 +53,8 @@ pub struct PendingBatch {
     pub lines: (u64, u64),
     pub deadline: Instant,
     pub last_error: Option<ClientError>,
+    /// How often it was tried in vain.
+    pub failures: u32,
 }
 
 /// What the delivery waits for.
@@ -92,19 +97,10 @@ pub struct Delivered {
     pub records: AtomicU64,
     /// As they went over the wire.
     pub bytes: AtomicU64,
-    trouble: Mutex<Option<String>>,
 }
 
-impl Delivered {
-    /// Why something is being tried again, if it is since this was last asked.
-    pub fn take_trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn set_trouble(&self, trouble: String) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
-    }
-}
+/// Is told why something is tried again, when that takes long.
+pub type OnTrouble = Box<dyn Fn(&ClientError) + Send>;
 
 /// Bounds the bytes between the producer and the answers.
 #[derive(Debug, Default)]
@@ -170,6 +166,7 @@ pub fn start(
     settings: Settings,
     (events, inbox): (flume::Sender<Event>, flume::Receiver<Event>),
     (budget, delivered): (Arc<Budget>, Arc<Delivered>),
+    on_trouble: OnTrouble,
 ) -> JoinHandle<Report> {
     let mut delivery = Delivery {
         request_timeout: client.options().request_timeout,
@@ -179,12 +176,14 @@ pub fn start(
         events,
         budget,
         delivered,
+        on_trouble,
         partitions: topic.partitions.iter().map(|_| PartitionQueue::default()).collect(),
         queued: BTreeSet::new(),
         links: HashMap::new(),
         by_node: HashMap::new(),
         next_link: 0,
         refresh_at: None,
+        node_failures: 0,
         has_ended: false,
         has_failed: false,
         report: Report::default(),
@@ -200,6 +199,9 @@ struct PartitionQueue {
     leader: Option<NodeId>,
     waiting: VecDeque<PendingBatch>,
     in_flight: usize,
+    /// Whether the broker has taken a batch. A broker that knows nothing of a producer takes it up at any
+    /// sequence, so with idempotence the first batch goes alone.
+    is_begun: bool,
     /// Set while batches must be tried again: nothing goes before this and before `in_flight` is 0.
     retry_at: Option<Instant>,
 }
@@ -228,6 +230,7 @@ struct Delivery {
     events: flume::Sender<Event>,
     budget: Arc<Budget>,
     delivered: Arc<Delivered>,
+    on_trouble: OnTrouble,
     partitions: Vec<PartitionQueue>,
     /// Partitions with waiting batches.
     queued: BTreeSet<i32>,
@@ -236,6 +239,8 @@ struct Delivery {
     next_link: u64,
     /// When metadata are to be read again.
     refresh_at: Option<Instant>,
+    /// How often no connection could be made since the last one was.
+    node_failures: u32,
     has_ended: bool,
     has_failed: bool,
     report: Report,
@@ -345,7 +350,7 @@ impl Delivery {
         let queue = &self.partitions[partition as usize];
         let may_go = match queue.retry_at {
             Some(at) => queue.in_flight == 0 && at <= now,
-            None => true,
+            None => queue.in_flight == 0 || queue.is_begun || !self.settings.idempotent,
         };
         queue.leader.filter(|_| may_go)
     }
@@ -462,8 +467,8 @@ impl Delivery {
         let code = error.code();
         let queue = &self.partitions[batch.partition as usize];
         // Behind a batch that is tried again, the next ones come out of order.
-        let follows_retry = queue.waiting.front().is_some_and(|first| first.number < batch.number)
-            && queue.retry_at.is_some();
+        let follows_retry =
+            queue.waiting.front().is_some_and(|first| first.order < batch.order) && queue.retry_at.is_some();
         let out_of_order = code == Some(ResponseError::OutOfOrderSequenceNumber);
         if self.has_failed {
             self.fail(batch, error);
@@ -489,7 +494,10 @@ impl Delivery {
         if self.has_failed || batch.deadline <= Instant::now() {
             self.fail(batch, error);
         } else {
-            self.delivered.set_trouble(error.to_string());
+            batch.failures += 1;
+            if batch.failures == FAILURES_TOLD {
+                (self.on_trouble)(&error);
+            }
             batch.last_error = Some(error);
             self.try_again(batch, BACKOFF);
         }
@@ -500,14 +508,15 @@ impl Delivery {
         self.queued.insert(batch.partition);
         let queue = &mut self.partitions[batch.partition as usize];
         queue.retry_at = Some(Instant::now() + after);
-        // Halves of one batch have its number; the later-placed one goes first.
-        let at = queue.waiting.partition_point(|other| other.number < batch.number);
+        let at = queue.waiting.partition_point(|other| other.order < batch.order);
         queue.waiting.insert(at, batch);
     }
 
     fn deliver(&mut self, batch: PendingBatch) {
+        let queue = &mut self.partitions[batch.partition as usize];
+        queue.is_begun = true;
         if self.settings.acks == Acks::None {
-            self.partitions[batch.partition as usize].in_flight -= 1;
+            queue.in_flight -= 1;
         }
         self.budget.give_back(batch.bytes.len());
         self.delivered.records.fetch_add(u64::from(batch.record_count), Ordering::Relaxed);
@@ -571,6 +580,7 @@ impl Delivery {
         start_receiving(id, connection.receiver()?, self.events.clone());
         self.links.insert(id, Link { node, connection, version, in_flight: VecDeque::new() });
         self.by_node.insert(node, id);
+        self.node_failures = 0;
         Ok(id)
     }
 
@@ -580,7 +590,10 @@ impl Delivery {
             self.report.failures.push(Failure { partition: -1, records: 0, lines: (0, 0), error });
             return self.stop();
         }
-        self.delivered.set_trouble(error.to_string());
+        self.node_failures += 1;
+        if self.node_failures == FAILURES_TOLD {
+            (self.on_trouble)(&error);
+        }
         self.refresh_at.get_or_insert_with(|| Instant::now() + BACKOFF);
         for partition in self.queued.clone() {
             let queue = &mut self.partitions[partition as usize];
@@ -595,7 +608,7 @@ impl Delivery {
     }
 
     fn refresh_if_due(&mut self) {
-        if !self.refresh_at.is_some_and(|at| at <= Instant::now()) || self.has_failed {
+        if self.has_failed || self.refresh_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
         self.refresh_at = None;
@@ -605,7 +618,8 @@ impl Delivery {
                     self.learn(&cluster, topic);
                 }
             }
-            Err(error) => self.delivered.set_trouble(error.to_string()),
+            // Whether a leader can be reached shows when it is tried.
+            Err(error) => tracing::debug!("the metadata cannot be read: {error}"),
         }
         let is_leaderless = |partition: &i32| self.partitions[*partition as usize].leader.is_none();
         if self.queued.iter().any(is_leaderless) {
@@ -707,13 +721,14 @@ fn split(batch: &PendingBatch, levels: &CompressionLevels) -> Option<(PendingBat
             builder.append(timestamp, record.key, record.value, &headers);
         }
         Some(PendingBatch {
-            number: batch.number,
+            order: (batch.order.0, batch.order.1 + skip as u32),
             partition: batch.partition,
             record_count: records.len() as u32,
             bytes: builder.build().ok()?,
             lines: batch.lines,
             deadline: batch.deadline,
             last_error: None,
+            failures: 0,
         })
     };
     let middle = records.len() / 2;
@@ -740,7 +755,8 @@ mod tests {
             );
         }
         let batch = PendingBatch {
-            number: 3,
+            order: (3, 10),
+            failures: 0,
             partition: 0,
             bytes: builder.build().unwrap(),
             record_count: 5,
@@ -750,6 +766,7 @@ mod tests {
         };
         let (first, second) = split(&batch, &CompressionLevels::default()).unwrap();
         assert_eq!((first.record_count, second.record_count), (2, 3));
+        assert_eq!((first.order, second.order), ((3, 10), (3, 12)));
         let mut values = Vec::new();
         for (half, sequence) in [(&first, i32::MAX - 1), (&second, 0)] {
             let stored = BatchIter::new(&half.bytes).next().unwrap().unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::{InitProducerIdRequest, ProducerId as WireProducerId};
 
 use super::cluster::{Client, Cluster, Topic};
-use super::delivery::{self, Budget, Delivered, Event, PendingBatch, Report};
+use super::delivery::{self, Budget, Delivered, Event, OnTrouble, PendingBatch, Report};
 use super::error::ClientError;
 use super::partitioner::partition_for_key;
 use crate::protocol::batch::{BatchBuilder, increment_sequence};
@@ -114,6 +114,7 @@ impl Producer {
         cluster: &Cluster,
         topic: &Topic,
         options: ProducerOptions,
+        on_trouble: OnTrouble,
     ) -> Result<Producer, ClientError> {
         let producer = if options.idempotent { init_producer(&mut client)? } else { None };
         let (events, inbox) = flume::unbounded();
@@ -131,6 +132,7 @@ impl Producer {
             },
             (events.clone(), inbox),
             (Arc::clone(&budget), Arc::clone(&delivered)),
+            on_trouble,
         );
         let count = topic.partitions.len();
         Ok(Producer {
@@ -227,13 +229,14 @@ impl Producer {
         let bytes = builder.build().expect("the encoders write to memory");
         self.budget.take(bytes.len())?;
         let batch = PendingBatch {
-            number: self.next_number,
+            order: (self.next_number, 0),
             partition: partition as i32,
             bytes,
             record_count: record_count as u32,
             lines: (first_line, last_line),
             deadline: Instant::now() + self.options.delivery_timeout,
             last_error: None,
+            failures: 0,
         };
         self.next_number += 1;
         self.events.send(Event::Batch(batch)).map_err(|_| Stopped)

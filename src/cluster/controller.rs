@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(broker.log_dirs, [node.formatted.directory_ids[0].0]);
         assert_eq!(image.controllers().count(), 1);
         assert_eq!(*image.cluster_id, *node.formatted.cluster_id);
-        assert_eq!(*node.published.borrow().last().unwrap(), image.offset.0);
+        assert_eq!(node.published.borrow().last().unwrap().offset, image.offset);
     }
 
     #[test]

@@ -15,14 +15,16 @@ use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest, CreateTopics
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::controller::Controller;
+use super::controller::{self, Controller};
 use super::format::{self, FormatOptions, Formatted};
 use super::single::{Opened, Options, SingleQuorum};
 use crate::config::properties::Properties;
 use crate::config::{Layers, ServerConfig};
 use crate::metadata::Image;
 use crate::metadata::features::SUPPORTED;
-use crate::protocol::stored::metadata::Endpoint;
+use crate::protocol::stored::metadata::{
+    Endpoint, FeatureLevelRecord, Record, RegisterBrokerRecord, Versioned,
+};
 use crate::types::NodeId;
 
 pub const NODE: NodeId = NodeId(1);
@@ -56,13 +58,82 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// A cluster of one active broker, for decisions without a log.
+pub struct Cluster {
+    pub image: Image,
+    pub layers: Layers,
+}
+
+impl Cluster {
+    pub fn new(properties: &str) -> Cluster {
+        let mut image = Image::empty();
+        let feature = |name: &str, level| {
+            Record::from(FeatureLevelRecord { name: name.to_owned(), feature_level: level })
+        };
+        let features = super::brokers::supported_features();
+        let broker = RegisterBrokerRecord {
+            broker_id: NODE,
+            broker_epoch: 5,
+            features,
+            end_points: vec![Endpoint::default()],
+            fenced: false,
+            log_dirs: vec![Uuid::from_u128(1000)],
+            ..RegisterBrokerRecord::default()
+        };
+        for record in [
+            feature("metadata.version", 27),
+            feature("eligible.leader.replicas.version", 1),
+            Record::from(broker),
+        ] {
+            image.apply(&record).unwrap();
+        }
+        Cluster { image, layers: layers(properties) }
+    }
+
+    pub fn context(&self) -> controller::Context<'_> {
+        controller::Context {
+            image: &self.image,
+            layers: &self.layers,
+            node_id: NODE,
+            kraft_version: 1,
+            now_ms: 5,
+        }
+    }
+
+    pub fn apply(&mut self, batches: &[Vec<Versioned>]) {
+        for versioned in batches.iter().flatten() {
+            versioned.encode().unwrap();
+            self.image.apply(&versioned.record).unwrap();
+        }
+    }
+}
+
+/// A directory in memory where there is one, so that syncs cost nothing.
+pub fn temp_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// A controller with the loop that settles its changes.
 pub struct Node {
     pub controller: Controller,
     run: RefCell<Pin<Box<dyn Future<Output = ()>>>>,
     pub formatted: Formatted,
-    /// The offset of each image that was published.
-    pub published: Rc<RefCell<Vec<i64>>>,
+    /// The images that were published.
+    pub published: Rc<RefCell<Vec<Arc<Image>>>>,
 }
 
 impl Node {
@@ -84,7 +155,7 @@ impl Node {
         let seen = Rc::clone(&published);
         let on_publish = Box::new(move |old: Arc<Image>, new: Arc<Image>| {
             assert!(old.offset < new.offset);
-            seen.borrow_mut().push(new.offset.0);
+            seen.borrow_mut().push(new);
             Box::pin(std::future::ready(())) as Pin<Box<dyn Future<Output = ()>>>
         });
         let controller =

@@ -15,56 +15,14 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::controller::{Context, Decision};
-use super::testing::{NODE, layers, topic, topic_name, with_config};
+use super::controller::Decision;
+use super::testing::{Cluster, NODE, topic, topic_name, with_config};
 use super::{partitions, topics};
-use crate::config::Layers;
-use crate::metadata::{Image, ResourceType};
-use crate::protocol::stored::metadata::{
-    Endpoint, FeatureLevelRecord, Record, RegisterBrokerRecord, Versioned,
-};
+use crate::metadata::ResourceType;
+use crate::protocol::stored::metadata::{Record, RegisterBrokerRecord};
 use crate::types::PartitionId;
 
-/// A cluster of one active broker.
-struct Cluster {
-    image: Image,
-    layers: Layers,
-}
-
 impl Cluster {
-    fn new(properties: &str) -> Cluster {
-        let mut image = Image::empty();
-        let feature = |name: &str, level| {
-            Record::from(FeatureLevelRecord { name: name.to_owned(), feature_level: level })
-        };
-        let broker = RegisterBrokerRecord {
-            broker_id: NODE,
-            end_points: vec![Endpoint::default()],
-            fenced: false,
-            log_dirs: vec![Uuid::from_u128(1000)],
-            ..RegisterBrokerRecord::default()
-        };
-        for record in [
-            feature("metadata.version", 27),
-            feature("eligible.leader.replicas.version", 1),
-            Record::from(broker),
-        ] {
-            image.apply(&record).unwrap();
-        }
-        Cluster { image, layers: layers(properties) }
-    }
-
-    fn context(&self) -> Context<'_> {
-        Context { image: &self.image, layers: &self.layers, node_id: NODE, kraft_version: 1, now_ms: 5 }
-    }
-
-    fn apply(&mut self, batches: &[Vec<Versioned>]) {
-        for versioned in batches.iter().flatten() {
-            versioned.encode().unwrap();
-            self.image.apply(&versioned.record).unwrap();
-        }
-    }
-
     fn create(&mut self, topics: Vec<CreatableTopic>) -> Vec<(String, i16, Option<String>)> {
         let request = CreateTopicsRequest::default().with_topics(topics);
         let decision = topics::create_topics(&self.context(), &request);

@@ -88,7 +88,9 @@ impl Default for Loggers {
 
 /// The levels of this process, and what makes them act.
 static CURRENT: Mutex<Option<Loggers>> = Mutex::new(None);
-static APPLY: OnceLock<Box<dyn Fn(&Loggers) + Send + Sync>> = OnceLock::new();
+static APPLY: OnceLock<Apply> = OnceLock::new();
+
+type Apply = Box<dyn Fn(&Loggers) + Send + Sync>;
 
 /// The levels of this process.
 pub fn current() -> Loggers {
@@ -176,7 +178,7 @@ impl Loggers {
         let op = match Op::from_wire(change.op) {
             Some(op @ (Op::Set | Op::Delete)) => op,
             Some(op @ (Op::Append | Op::Subtract)) => return refused(format!("{} operation", op.name())),
-            None => return refused(format!("Unknown operation type {}", change.op)),
+            None => return Err(ConfigError::stumble()),
         };
         if name != ROOT && !TARGETS.contains(&name) {
             return Err(ConfigError::config(format!("Logger {name} does not exist!")));

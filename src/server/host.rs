@@ -89,7 +89,7 @@ pub fn usable_cores() -> Vec<usize> {
 
 /// The name of the file system that `dir` is on or will be made on.
 pub fn file_system(dir: &Path) -> String {
-    rustix::fs::statfs(&nearest(dir)).map_or("unknown".to_owned(), |stat| file_system_name(&stat))
+    rustix::fs::statfs(nearest(dir)).map_or("unknown".to_owned(), |stat| file_system_name(&stat))
 }
 
 /// Raises the soft limits of open files and locked memory to what the hard ones allow. [`facts`] judges by
@@ -209,7 +209,7 @@ fn writable(dir: &Path) -> Fact {
 }
 
 fn disk(dir: &Path) -> Fact {
-    let stat = match rustix::fs::statfs(&nearest(dir)) {
+    let stat = match rustix::fs::statfs(nearest(dir)) {
         Ok(stat) => stat,
         Err(error) => return Fact::fine("disk", error.to_string()),
     };

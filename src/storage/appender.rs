@@ -23,6 +23,11 @@ pub const RESERVED_BYTES_MAX: u64 = 1 << 30;
 /// Of the free space on a disk, at most this part is reserved ahead.
 const RESERVED_PART_OF_FREE: u64 = 16;
 
+/// Flushes under way at once on a core. They share the executor's blocking threads, of which there should be
+/// at least one more than these together, so that the files of new segments never wait for a slow device.
+const ASKED_FLUSHES_MAX: usize = 2;
+const UNASKED_FLUSHES_MAX: usize = 1;
+
 /// Bytes that are reserved past the ends of logs, over all cores.
 static RESERVED: AtomicU64 = AtomicU64::new(0);
 
@@ -57,6 +62,8 @@ pub struct Appender {
     jobs: RefCell<VecDeque<Job>>,
     job_signal: Signal,
     graveyard: Graveyard,
+    asked_flushes: Slots,
+    unasked_flushes: Slots,
     stopping: Cell<bool>,
 }
 
@@ -69,6 +76,8 @@ impl Appender {
             jobs: RefCell::default(),
             job_signal: Signal::default(),
             graveyard: Graveyard::default(),
+            asked_flushes: Slots::new(ASKED_FLUSHES_MAX),
+            unasked_flushes: Slots::new(UNASKED_FLUSHES_MAX),
             stopping: Cell::new(false),
         })
     }
@@ -133,6 +142,11 @@ impl Appender {
         self.dirty_signal.notify();
     }
 
+    /// Waits for its turn to flush; `asked` where somebody waits for the flush.
+    pub(super) async fn flush_slot(&self, asked: bool) -> Slot<'_> {
+        if asked { self.asked_flushes.take().await } else { self.unasked_flushes.take().await }
+    }
+
     pub(super) fn post(&self, job: Job) {
         self.jobs.borrow_mut().push_back(job);
         self.job_signal.notify();
@@ -182,6 +196,43 @@ pub(super) fn reserve(file: &SegmentFile, from: u64, bytes: u64) -> u64 {
 pub(super) fn release(bytes: u64) {
     if bytes > 0 {
         RESERVED.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A bound on what goes on at once.
+struct Slots {
+    free: Cell<usize>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+/// One of them, until dropped.
+pub(super) struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    fn new(count: usize) -> Slots {
+        Slots { free: Cell::new(count), waiting: RefCell::default() }
+    }
+
+    async fn take(&self) -> Slot<'_> {
+        std::future::poll_fn(|context| match self.free.get().checked_sub(1) {
+            Some(left) => {
+                self.free.set(left);
+                Poll::Ready(Slot(self))
+            }
+            None => {
+                self.waiting.borrow_mut().push(context.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.free.set(self.0.free.get() + 1);
+        // All of them: the first may be gone.
+        self.0.waiting.take().into_iter().for_each(Waker::wake);
     }
 }
 

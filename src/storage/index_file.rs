@@ -34,11 +34,14 @@ pub struct IndexFile<E> {
     file: Option<Arc<SegmentFile>>,
 }
 
-impl<E: Entry> IndexFile<E> {
-    pub fn new() -> IndexFile<E> {
-        IndexFile { on_file: 0, waiting: Vec::new(), last: None, file: None }
+impl<E: Entry> Default for IndexFile<E> {
+    /// Without entries.
+    fn default() -> IndexFile<E> {
+        IndexFile::stored(0, None)
     }
+}
 
+impl<E: Entry> IndexFile<E> {
     /// An index whose file holds `on_file` entries, the last of them `last` where that is known.
     pub fn stored(on_file: u32, last: Option<E>) -> IndexFile<E> {
         IndexFile { on_file, waiting: Vec::new(), last, file: None }

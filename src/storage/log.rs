@@ -12,94 +12,29 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use bytes::Bytes;
 use zerocopy::{FromBytes, IntoBytes};
 
-pub use crate::protocol::batch::TimestampType;
-use crate::protocol::batch::{BatchHeader, CheckedBatch, HEADER_BYTES};
+use crate::protocol::batch::{BatchHeader, CheckedBatch, HEADER_BYTES, TimestampType};
 use crate::storage::appender::{self, Appender, Job};
 use crate::storage::cold::Cut;
+use crate::storage::config::{LogConfig, Opening};
+use crate::storage::errors::{AppendError, StorageError};
 use crate::storage::file::{self, Cold, Fault, Miss, SegmentFile, blocking, planted};
-use crate::storage::producers::{ProducedBy, ProducerState, Refused};
+use crate::storage::producers::{ProducedBy, ProducerState};
 use crate::storage::reader::{Place, ReadError, Slice};
-use crate::storage::recovery::{self, Loaded, Progress};
+use crate::storage::recovery::{self, Loaded};
 use crate::storage::segment::{
     DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, OnDisk, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX,
     TXN_INDEX_SUFFIX, path_of,
 };
 use crate::storage::state::{Staged, State};
-use crate::storage::waiting::Waiting;
-use crate::types::{LeaderEpoch, Offset, TopicId};
-
-/// The configuration that a log acts on; filled from the topic's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// `segment.bytes`
-    pub segment_bytes: u32,
-    /// `segment.ms`
-    pub segment_ms: i64,
-    /// `segment.jitter.ms`
-    pub segment_jitter_ms: i64,
-    /// `segment.index.bytes`
-    pub segment_index_bytes: u32,
-    /// `index.interval.bytes`
-    pub index_interval_bytes: u32,
-    /// `retention.bytes`, -1 for no limit
-    pub retention_bytes: i64,
-    /// `retention.ms`, -1 for no limit
-    pub retention_ms: i64,
-    /// `cleanup.policy` has `delete`
-    pub delete: bool,
-    /// `file.delete.delay.ms`
-    pub file_delete_delay_ms: i64,
-    /// `flush.messages`
-    pub flush_messages: i64,
-    /// `flush.ms`
-    pub flush_ms: i64,
-    /// `producer.id.expiration.ms`
-    pub producer_id_expiration_ms: i64,
-}
-
-impl Default for LogConfig {
-    /// Kafka's defaults.
-    fn default() -> LogConfig {
-        const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
-        LogConfig {
-            segment_bytes: 1 << 30,
-            segment_ms: WEEK_MS,
-            segment_jitter_ms: 0,
-            segment_index_bytes: 10 << 20,
-            index_interval_bytes: 4096,
-            retention_bytes: -1,
-            retention_ms: WEEK_MS,
-            delete: true,
-            file_delete_delay_ms: 60_000,
-            flush_messages: i64::MAX,
-            flush_ms: i64::MAX,
-            producer_id_expiration_ms: 24 * 3600 * 1000,
-        }
-    }
-}
-
-/// What is known of a log before it is opened.
-#[derive(Clone, Debug, Default)]
-pub struct Opening {
-    /// The log directory was shut down cleanly: nothing is scanned.
-    pub clean: bool,
-    /// From `recovery-point-offset-checkpoint`; 0 where it has no entry.
-    pub recovery_point: Offset,
-    /// From `log-start-offset-checkpoint`; 0 where it has no entry.
-    pub log_start: Offset,
-    /// Goes to `partition.metadata`; an existing file must name the same. `None`: not looked at.
-    pub topic_id: Option<TopicId>,
-    /// Counts what recovery does.
-    pub progress: Option<Arc<Progress>>,
-}
+use crate::storage::waiting::{WaitFor, Waiting};
+use crate::types::{LeaderEpoch, Offset};
 
 /// What became of an appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,48 +48,6 @@ pub struct Appended {
     pub duplicate: bool,
     /// `flush.messages` is reached: answer only after `flushed_to(last_offset + 1)`.
     pub flush_first: bool,
-}
-
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum AppendError {
-    /// OUT_OF_ORDER_SEQUENCE_NUMBER
-    #[error("{0}")]
-    OutOfOrderSequence(String),
-    /// INVALID_PRODUCER_EPOCH
-    #[error("{0}")]
-    InvalidProducerEpoch(String),
-    /// INVALID_TXN_STATE
-    #[error("{0}")]
-    InvalidTransactionState(String),
-    /// RECORD_LIST_TOO_LARGE: the batch is larger than `segment.bytes`.
-    #[error("{0}")]
-    BatchTooLarge(String),
-    /// KAFKA_STORAGE_ERROR
-    #[error(transparent)]
-    Offline(#[from] StorageError),
-}
-
-impl From<Refused> for AppendError {
-    fn from(refused: Refused) -> AppendError {
-        match refused {
-            Refused::OutOfOrderSequence(text) => AppendError::OutOfOrderSequence(text),
-            Refused::InvalidProducerEpoch(text) => AppendError::InvalidProducerEpoch(text),
-            Refused::InvalidTransactionState(text) => AppendError::InvalidTransactionState(text),
-        }
-    }
-}
-
-/// Why a log cannot be used: KAFKA_STORAGE_ERROR to clients until it is opened again.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StorageError {
-    #[error("cannot {action} {path}: {message}")]
-    Io { action: &'static str, path: String, message: String, kind: io::ErrorKind },
-    #[error("{path}: {message}")]
-    Unsupported { path: String, message: String },
-    #[error("{path} belongs to the topic id {found}, not to {expected}")]
-    OtherTopicId { path: String, found: TopicId, expected: TopicId },
-    #[error("the log is closed")]
-    Closed,
 }
 
 pub struct Log {
@@ -171,8 +64,8 @@ pub struct Log {
     dirty: Cell<bool>,
     flush_wanted: Cell<Offset>,
     flushing: Cell<bool>,
-    waiting_written: Waiting,
-    waiting_flushed: Waiting,
+    pub(super) waiting_written: Waiting,
+    pub(super) waiting_flushed: Waiting,
     state: RefCell<State>,
 }
 
@@ -298,7 +191,7 @@ impl Log {
         self.state.borrow().dir.clone()
     }
 
-    fn check_online(&self) -> Result<(), StorageError> {
+    pub(super) fn check_online(&self) -> Result<(), StorageError> {
         match &*self.offline.borrow() {
             None => Ok(()),
             Some(error) => Err(error.clone()),
@@ -565,14 +458,14 @@ impl Log {
 
     /// Resolves when everything below `offset` is in the page cache.
     pub fn written_to(self: &Rc<Self>, offset: Offset) -> WaitFor {
-        WaitFor { log: self.clone(), offset, flushed: false, key: None }
+        WaitFor::new(self.clone(), offset, false)
     }
 
     /// Asks for a flush and resolves when everything below `offset` is on the device. Who asks while one
     /// is under way shares the next.
     pub fn flushed_to(self: &Rc<Self>, offset: Offset) -> WaitFor {
         self.want_flush(offset);
-        WaitFor { log: self.clone(), offset, flushed: true, key: None }
+        WaitFor::new(self.clone(), offset, true)
     }
 
     /// Brings everything appended so far to the device.
@@ -594,12 +487,15 @@ impl Log {
             if self.written_to(self.flush_wanted.get()).await.is_err() {
                 break;
             }
-            let to = self.flush_target();
+            let asked = self.flush_target().1;
+            let slot = self.appender.flush_slot(asked).await;
+            let to = self.flush_target().0;
             let work = self.state.borrow_mut().flush_work(to);
             let done = match work {
                 Ok(work) => blocking(move || work.perform()).await,
                 Err(error) => Err(error),
             };
+            drop(slot);
             match done {
                 Ok(done) => {
                     let mut state = self.state.borrow_mut();
@@ -616,12 +512,13 @@ impl Log {
         self.waiting_flushed.wake_to(self.flushed.get());
     }
 
-    /// Everything that is written, unless nobody wants more than the end of an older segment.
-    fn flush_target(&self) -> Offset {
-        let newest_base = self.state.borrow().segments.back().map_or(Offset::ZERO, |segment| segment.base);
+    /// Up to where to flush: to everything that is written, unless nobody wants more than the older
+    /// segments. And whether somebody asked for it.
+    fn flush_target(&self) -> (Offset, bool) {
+        let newest_base = self.state.borrow_mut().newest().base;
         match self.flush_wanted.get() <= newest_base {
-            true => self.flush_wanted.get(),
-            false => self.written.get(),
+            true => (self.flush_wanted.get(), !self.waiting_flushed.is_empty()),
+            false => (self.written.get(), true),
         }
     }
 
@@ -646,11 +543,10 @@ impl Log {
         if from >= below {
             return Ok(None);
         }
-        let mut state = self.state.borrow_mut();
-        let dir = state.dir.clone();
-        state.read(from, below, self.written.get(), max_bytes, min_one).map_err(|miss| match miss {
+        let read = self.state.borrow_mut().read(from, below, self.written.get(), max_bytes, min_one);
+        read.map_err(|miss| match miss {
             Miss::Cold(cold) => ReadError::Cold(cold),
-            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &dir, &error)),
+            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &self.dir(), &error)),
         })
     }
 
@@ -949,12 +845,14 @@ impl Log {
         }
     }
 
-    /// Writes and flushes everything, takes the producer snapshot, completes the indexes, trims the files.
-    /// Nothing can be appended or read afterwards. Only when every log of a log directory closed without an
-    /// error may its clean-shutdown file be written.
+    /// Writes everything, takes the producer snapshot, completes the indexes, trims and closes the files.
+    /// Nothing can be appended or read afterwards. It syncs nothing, as one sync serves all logs of a
+    /// directory: [`crate::storage::checkpoint::write_clean_shutdown`] does it, and may be called only when
+    /// every log of the directory closed without an error. `flushed` stays what it was.
     pub async fn close(self: &Rc<Self>) -> Result<(), StorageError> {
         self.check_online()?;
-        self.flush().await?;
+        self.written_to(self.log_end.get()).await?;
+        self.flush_wanted.set(self.flushed.get());
         self.idle().await;
         self.check_online()?;
         let work = self.state.borrow_mut().close_work(self.log_end.get())?;
@@ -1014,40 +912,4 @@ fn rename_deleted(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, StorageError> {
         }
     }
     Ok(renamed)
-}
-
-/// Resolves when a log has come to an offset, or can no longer.
-pub struct WaitFor {
-    log: Rc<Log>,
-    offset: Offset,
-    flushed: bool,
-    key: Option<u64>,
-}
-
-impl WaitFor {
-    fn waiting(&self) -> &Waiting {
-        if self.flushed { &self.log.waiting_flushed } else { &self.log.waiting_written }
-    }
-}
-
-impl Future for WaitFor {
-    type Output = Result<(), StorageError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let reached = if self.flushed { self.log.flushed.get() } else { self.log.written.get() };
-        if reached >= self.offset || self.flushed && planted(Fault::AnswerBeforeSync) {
-            return Poll::Ready(Ok(()));
-        }
-        self.log.check_online()?;
-        self.key = Some(self.waiting().register(self.offset, self.key, context));
-        Poll::Pending
-    }
-}
-
-impl Drop for WaitFor {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.waiting().remove(self.offset, key);
-        }
-    }
 }

@@ -7,7 +7,9 @@
 pub mod appender;
 pub mod checkpoint;
 mod cold;
+pub mod config;
 pub mod epochs;
+pub mod errors;
 pub mod file;
 pub mod index_file;
 pub mod log;
@@ -22,10 +24,14 @@ pub mod time_index;
 mod waiting;
 
 pub use appender::Appender;
+pub use config::{LogConfig, Opening};
+pub use errors::{AppendError, StorageError};
 pub use file::SegmentFile;
-pub use log::{AppendError, Appended, Log, LogConfig, Opening, StorageError};
+pub use log::{Appended, Log};
+pub use producers::ProducerState;
 pub use reader::{ReadError, Slice};
 pub use recovery::{DirectoryName, Progress, directory_name};
+pub use waiting::WaitFor;
 
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("00000000000000000000.index");
         SegmentFile::create(&path).unwrap();
-        let mut index = OffsetIndex::new();
+        let mut index = OffsetIndex::default();
         assert_eq!(index.floor(5, &path).unwrap(), None);
         let count = 5000u32;
         for i in 0..count {

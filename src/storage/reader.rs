@@ -10,8 +10,8 @@ use std::sync::Arc;
 use zerocopy::FromBytes;
 
 use crate::protocol::batch::{BatchHeader, HEADER_BYTES};
+use crate::storage::errors::StorageError;
 use crate::storage::file::{Cold, Miss, SegmentFile};
-use crate::storage::log::StorageError;
 use crate::types::Offset;
 
 /// Batches in one segment file, the first one whole; the last one may be cut, as Kafka cuts at the limit.

@@ -8,10 +8,10 @@
 //!
 //! Source: LogLoader, LogSegment.recover, UnifiedLog.rebuildProducerState.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,10 +19,11 @@ use crate::protocol::batch::{Batch, BatchHeader, HEADER_BYTES, LOG_OVERHEAD, crc
 use crate::protocol::compression::OpenLimits;
 use crate::protocol::record::RecordIter;
 use crate::storage::checkpoint;
+use crate::storage::config::{LogConfig, Opening};
 use crate::storage::epochs::{self, Epochs};
-use crate::storage::file::{self, Miss, SegmentFile};
+use crate::storage::errors::StorageError;
+use crate::storage::file::{self, SegmentFile};
 use crate::storage::index_file::{Entry, decode_all};
-use crate::storage::log::{LogConfig, Opening, StorageError};
 use crate::storage::offset_index::OffsetEntry;
 use crate::storage::producers::{ProducedBy, Producers};
 use crate::storage::reader::{HeaderWalk, Waiting};
@@ -627,7 +628,7 @@ impl Scan {
             next_offset: floor,
             batches: false,
             offsets: Vec::new(),
-            times: TimeIndex::new(),
+            times: TimeIndex::default(),
             largest: None,
             first_timestamp_ms: None,
             last_entry_at: 0,
@@ -718,32 +719,4 @@ fn legacy(bytes: &[u8]) -> Result<(), ScanFault> {
         }
     }
     Ok(())
-}
-
-impl StorageError {
-    pub(super) fn io(action: &'static str, path: &Path, error: &io::Error) -> StorageError {
-        StorageError::Io {
-            action,
-            path: path.display().to_string(),
-            message: error.to_string(),
-            kind: error.kind(),
-        }
-    }
-
-    pub(super) fn miss(action: &'static str, path: &Path, miss: Miss) -> StorageError {
-        match miss {
-            Miss::Io(error) => StorageError::io(action, path, &error),
-            Miss::Cold(cold) => StorageError::Io {
-                action,
-                path: PathBuf::from(path).display().to_string(),
-                message: format!("{cold:?} is not in memory"),
-                kind: io::ErrorKind::WouldBlock,
-            },
-        }
-    }
-}
-
-/// Offsets by base of the segments, for tests and tools.
-pub fn segment_sizes(loaded: &Loaded) -> BTreeMap<i64, u32> {
-    loaded.segments.iter().map(|segment| (segment.base.0, segment.bytes)).collect()
 }

@@ -7,8 +7,8 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
+use crate::storage::config::LogConfig;
 use crate::storage::file::{self, blocking};
-use crate::storage::log::LogConfig;
 use crate::types::Offset;
 
 /// What retention needs to know of a segment.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::storage::appender;
+use crate::storage::config::LogConfig;
 use crate::storage::file::{Miss, SegmentFile};
-use crate::storage::log::LogConfig;
 use crate::storage::offset_index::{self, OffsetEntry, OffsetIndex};
 use crate::storage::time_index::{self, TimeEntry, TimeIndex};
 use crate::types::Offset;
@@ -84,8 +84,8 @@ impl Segment {
             base,
             written: 0,
             size: 0,
-            offsets: OffsetIndex::new(),
-            times: TimeIndex::new(),
+            offsets: OffsetIndex::default(),
+            times: TimeIndex::default(),
             largest: None,
             largest_known: true,
             first_timestamp_ms: None,

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn only_rising_timestamps_are_kept() {
-        let mut index = TimeIndex::new();
+        let mut index = TimeIndex::default();
         for (timestamp_ms, relative_offset) in [(-1, 0), (5, 1), (5, 2), (3, 3), (9, 4)] {
             index.note(TimeEntry { timestamp_ms, relative_offset });
         }

@@ -2,8 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::task::{Context, Waker};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
+use crate::storage::errors::StorageError;
+use crate::storage::log::Log;
 use crate::types::Offset;
 
 /// Who waits for which offset. A waiter that goes away takes its entry along.
@@ -36,7 +40,52 @@ impl Waiting {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.by_offset.borrow().is_empty()
+    }
+
     pub fn wake_all(&self) {
         self.wake_to(Offset(i64::MAX));
+    }
+}
+
+/// Resolves when a log has come to an offset, or can no longer.
+pub struct WaitFor {
+    log: Rc<Log>,
+    offset: Offset,
+    flushed: bool,
+    key: Option<u64>,
+}
+
+impl WaitFor {
+    /// Waits for what is written, or flushed.
+    pub(super) fn new(log: Rc<Log>, offset: Offset, flushed: bool) -> WaitFor {
+        WaitFor { log, offset, flushed, key: None }
+    }
+
+    fn waiting(&self) -> &Waiting {
+        if self.flushed { &self.log.waiting_flushed } else { &self.log.waiting_written }
+    }
+}
+
+impl Future for WaitFor {
+    type Output = Result<(), StorageError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let reached = if self.flushed { self.log.flushed() } else { self.log.written() };
+        if reached >= self.offset {
+            return Poll::Ready(Ok(()));
+        }
+        self.log.check_online()?;
+        self.key = Some(self.waiting().register(self.offset, self.key, context));
+        Poll::Pending
+    }
+}
+
+impl Drop for WaitFor {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.waiting().remove(self.offset, key);
+        }
     }
 }

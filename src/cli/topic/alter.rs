@@ -70,6 +70,8 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
     };
     if let Some(count) = args.partitions {
         let outcomes = client.create_partitions(&args.names, count)?;
+        let has_all = |topic: &Topic| topic.partitions.len() >= count as usize;
+        client.wait_for_topics(&super::succeeded(&outcomes), |topic| topic.is_some_and(has_all))?;
         note(super::report(outcomes, args.target.json, |name, ()| {
             say(
                 args,

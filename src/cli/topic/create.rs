@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::problem::Problem;
 use crate::cli::target::Target;
 use crate::client::admin::{CreatedTopic, NewTopic};
+use crate::client::cluster::Topic;
 use crate::types::NodeId;
 
 #[derive(Args)]
@@ -64,7 +65,13 @@ pub fn run(args: &CreateArgs) -> Result<ExitCode, Problem> {
         configs: args.config.clone(),
     };
     let topics: Vec<NewTopic> = args.names.iter().map(topic).collect();
-    let outcomes = args.target.connect()?.create_topics(&topics, args.dry_run)?;
+    let mut client = args.target.connect()?;
+    let outcomes = client.create_topics(&topics, args.dry_run)?;
+    if !args.dry_run {
+        let has_leaders = |topic: &Topic| topic.partitions.iter().all(|partition| partition.leader.is_some());
+        let is_ready = |topic: Option<&Topic>| topic.is_some_and(has_leaders);
+        client.wait_for_topics(&super::succeeded(&outcomes), is_ready)?;
+    }
     let outcomes = outcomes.into_iter().map(|(name, outcome)| (name, outcome.map(Some))).collect();
     let outcomes = match args.if_not_exists {
         true => super::forgive(outcomes, ResponseError::TopicAlreadyExists),

@@ -53,7 +53,9 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
     let progress = Progress::topics(names.len() as u64, names.len() > TOPICS_A_REQUEST);
     let mut outcomes = Vec::new();
     for names in names.chunks(TOPICS_A_REQUEST) {
-        outcomes.extend(client.delete_topics(names)?);
+        let deleted = client.delete_topics(names)?;
+        client.wait_for_topics(&super::succeeded(&deleted), |topic| topic.is_none())?;
+        outcomes.extend(deleted);
         progress.set(outcomes.len() as u64);
     }
     progress.end();

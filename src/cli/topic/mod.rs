@@ -74,6 +74,11 @@ pub(super) fn report<T>(outcomes: Outcomes<T>, json: bool, mut done: impl FnMut(
     code
 }
 
+/// The names that nothing went wrong with.
+fn succeeded<T>(outcomes: &Outcomes<T>) -> Vec<String> {
+    outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(name, _)| name.clone()).collect()
+}
+
 /// Takes errors with `code` for done already.
 fn forgive<T: Default>(outcomes: Outcomes<T>, code: kafka_protocol::error::ResponseError) -> Outcomes<T> {
     let forgiven = |outcome: Result<T, ClientError>| match outcome {

@@ -10,4 +10,7 @@ mod codec;
 pub mod control;
 pub mod metadata;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::{Field, Input, Message, StoredError};

@@ -50,6 +50,7 @@ fn main() {
     let face = face.as_mut();
     match arguments[1..] {
         ["check"] => check(face),
+        ["create", topic, partitions] => create(face, topic, partitions.parse().expect("a count")),
         ["write", topic, who, codec, count] => {
             write(face, topic, who, codec, count.parse().expect("a count"));
         }
@@ -122,7 +123,7 @@ fn check_admin(face: &mut dyn Face) {
     if !face.lacks().contains(&"configs") {
         let configs = face.topic_configs(&topic);
         assert_eq!(configs["max.message.bytes"], "200000");
-        assert_eq!(configs["segment.bytes"], "1073741824");
+        assert_eq!(configs["delete.retention.ms"], "86400000");
         assert!(face.broker_config_count() > 100);
         face.alter_config(&topic, &[("retention.ms", "-1"), ("max.message.bytes", "300000")]);
         wait_for("altered", || face.topic_configs(&topic)["max.message.bytes"] == "300000");
@@ -142,6 +143,13 @@ fn check_admin(face: &mut dyn Face) {
     face.delete_topic(&topic);
     wait_for("deleted", || !face.topics().contains(&topic));
     println!("ok {topic}");
+}
+
+fn create(face: &mut dyn Face, topic: &str, partitions: i32) {
+    assert!(face.create_topic(topic, partitions, &[("retention.ms", "-1")]));
+    for partition in 0..partitions {
+        face.offsets(topic, partition); // answered by a leader that knows it leads
+    }
 }
 
 fn write(face: &mut dyn Face, topic: &str, who: &str, codec: &str, count: i64) {
