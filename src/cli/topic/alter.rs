@@ -73,7 +73,11 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
         let has_all = |topic: &Topic| topic.partitions.len() >= count as usize;
         client.wait_for_topics(&super::succeeded(&outcomes), |topic| topic.is_some_and(has_all))?;
         note(super::report(outcomes, args.target.json, |name, ()| {
-            say(args, json!({"topic": name, "partitions": count}), &format!("topic {name} has {count} partitions"));
+            say(
+                args,
+                json!({"topic": name, "partitions": count}),
+                &format!("topic {name} has {count} partitions"),
+            );
         }));
     }
     if !changes.is_empty() {
