@@ -15,19 +15,33 @@
 //! | 1 | [`protocol`], [`runtime`] | bytes on the wire and in files; cores, rings, sockets |
 //! | 0 | [`types`], [`config`], [`metrics`], [`clock`] | values that everyone shares |
 
+// Under cfg(loom) only what cores share without a lock is built, for its models.
+#[cfg(not(loom))]
 pub mod api;
+#[cfg(not(loom))]
 pub mod broker;
+#[cfg(not(loom))]
 pub mod cli;
+#[cfg(not(loom))]
 pub mod client;
+#[cfg(not(loom))]
 pub mod clock;
+#[cfg(not(loom))]
 pub mod cluster;
+#[cfg(not(loom))]
 pub mod config;
-pub mod log_rate;
+#[cfg(not(loom))]
 pub mod metadata;
+#[cfg(not(loom))]
 pub mod metrics;
+#[cfg(not(loom))]
 pub mod protocol;
 pub mod runtime;
+#[cfg(not(loom))]
 pub mod server;
+#[cfg(not(loom))]
 pub mod shard;
+#[cfg(not(loom))]
 pub mod storage;
+#[cfg(not(loom))]
 pub mod types;

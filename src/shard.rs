@@ -19,16 +19,17 @@ use kafka_protocol::messages::{AllocateProducerIdsRequest, BrokerId};
 
 use crate::broker::fetch_session::FetchSessions;
 use crate::broker::partition::{Partition, log_config};
+use crate::broker::replica::Leadership;
 use crate::cluster::Controller;
 use crate::config::{Layers, ServerConfig, TopicConfig, resolve_topic};
 use crate::metadata::image::Settings;
-use crate::metadata::{Broker, Image, ResourceType, Topic};
+use crate::metadata::{self, Broker, Image, ResourceType, Topic};
 use crate::runtime::broadcast::{Broadcast, Reader, View};
 use crate::runtime::memory::MemoryBound;
 use crate::runtime::shards::{self, Reply};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::storage::checkpoint::{self, Offsets};
-use crate::storage::{Appender, Log, Opening, StorageError};
+use crate::storage::{Appender, Log, Opening, Progress, StorageError};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
 
 /// What all cores share.
@@ -63,12 +64,20 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// The least that small request frames may take on a core.
+const SMALL_BYTES_MIN: u64 = 1024 * 1024;
+/// Logs that one core opens side by side.
+const OPENING_MAX: u64 = 32;
+
 /// The state of one core.
 pub struct Shard {
     pub id: ShardId,
     pub cores: usize,
     pub node: Arc<Node>,
+    /// For large request frames.
     pub memory: MemoryBound,
+    /// For small ones: an eighth of the whole, so that large frames that wait do not hold them up.
+    pub small_memory: MemoryBound,
     pub sessions: RefCell<FetchSessions>,
     pub appender: Rc<Appender>,
     /// On the first core only.
@@ -83,6 +92,9 @@ pub struct Shard {
     producer_id_turn: Semaphore,
     /// Bytes that requests may take on this core.
     pub request_bytes_max: u64,
+    opening: Semaphore,
+    /// What recovery has read and cut on this core.
+    pub recovery: Arc<Progress>,
     /// What [`Shard::follow_image`] has brought this core in line with.
     followed: RefCell<(View<Image>, View<Layers>)>,
     server: Arc<ServerConfig>,
@@ -141,16 +153,18 @@ impl Shard {
     /// Makes this thread's shard and installs it.
     pub fn install(node: Arc<Node>, server: Arc<ServerConfig>, cores: usize) -> Rc<Shard> {
         let id = shards::shard_id();
+        let request_bytes_max = server.queued_max_request_bytes / cores as u64;
         // One largest frame a core always fits.
-        let request_bytes_max =
-            (server.queued_max_request_bytes / cores as u64).max(u64::from(server.socket_request_max_bytes));
+        let large_bytes_max =
+            (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
         let (images, layers) = (node.images.reader(), node.layers.reader());
         let sessions =
             FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
         let shard = Rc::new(Shard {
             id,
             cores,
-            memory: MemoryBound::new(request_bytes_max),
+            memory: MemoryBound::new(large_bytes_max),
+            small_memory: MemoryBound::new((request_bytes_max / 8).max(SMALL_BYTES_MIN)),
             sessions: RefCell::new(sessions),
             appender: Appender::new(),
             controller: RefCell::new(None),
@@ -160,6 +174,8 @@ impl Shard {
             producer_ids: Cell::default(),
             producer_id_turn: Semaphore::new(1),
             request_bytes_max,
+            opening: Semaphore::new(OPENING_MAX),
+            recovery: Arc::default(),
             followed: RefCell::new((images.get(), layers.get())),
             images,
             layers,
@@ -234,7 +250,7 @@ impl Shard {
     pub async fn follow_image(self: &Rc<Self>) {
         let (image, layers) = (self.image(), self.layers());
         let (image_before, layers_before) = self.followed.replace((image.clone(), layers.clone()));
-        self.drop_deleted(&image);
+        self.drop_deleted(&image).await;
         let mut opening = Vec::new();
         for topic in image.topics() {
             let settings = |image: &Image| image.settings(ResourceType::Topic, &topic.name).cloned();
@@ -251,7 +267,7 @@ impl Shard {
                 }
                 match self.partition(topic.id, id) {
                     Some(partition) => {
-                        partition.take_registration(registration);
+                        partition.take_leadership(leadership(registration));
                         let config = self.topic_config(topic);
                         partition.take_config(&config);
                         let expiration = self.layers().server.producer_id_expiration_ms;
@@ -259,8 +275,10 @@ impl Shard {
                     }
                     None if registration.leader == self.node.id => {
                         let (shard, topic) = (self.clone(), topic.clone());
-                        opening
-                            .push(tasks::spawn(Queue::Requests, async move { shard.open(&topic, id).await }));
+                        opening.push(tasks::spawn(Queue::Requests, async move {
+                            let _in_turn = shard.opening.acquire_permit(1).await;
+                            shard.clone().open(&topic, id).await;
+                        }));
                     }
                     None => {}
                 }
@@ -271,7 +289,8 @@ impl Shard {
         }
     }
 
-    fn drop_deleted(&self, image: &Image) {
+    /// When it returns the directories have other names: a topic of the same name can be made.
+    async fn drop_deleted(&self, image: &Image) {
         let gone: Vec<Rc<Partition>> = {
             let mut partitions = self.partitions.borrow_mut();
             let keys: Vec<_> =
@@ -281,12 +300,9 @@ impl Shard {
         for partition in gone {
             self.topic_configs.borrow_mut().remove(&partition.topic_id);
             partition.waiters().rouse_all();
-            tasks::spawn(Queue::Background, async move {
-                if let Err(error) = partition.log().delete().await {
-                    tracing::error!(topic = %partition.topic, partition = partition.id.0, %error, "a deleted partition's files stay");
-                }
-            })
-            .detach();
+            if let Err(error) = partition.log().delete().await {
+                tracing::error!(partition = %partition.name(), %error, "a deleted partition's files stay");
+            }
         }
     }
 
@@ -300,14 +316,14 @@ impl Shard {
             recovery_point: dir.recovery_points.get(&name).copied().unwrap_or(Offset::ZERO),
             log_start: dir.log_starts.get(&name).copied().unwrap_or(Offset::ZERO),
             topic_id: Some(topic.id),
-            progress: None,
+            progress: Some(self.recovery.clone()),
         };
         let path = dir.path.join(name.to_string());
         match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {
             Ok(log) => {
                 let Some(registration) = topic.partition(id) else { return };
                 let partition =
-                    Partition::leading(topic.name.clone(), topic.id, id, log, registration, &config);
+                    Partition::leading(topic.name.clone(), topic.id, id, log, leadership(registration), &config);
                 self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
             }
             Err(error) => {
@@ -528,6 +544,15 @@ impl Shard {
             }
         }
         first_error
+    }
+}
+
+fn leadership(partition: &metadata::Partition) -> Leadership {
+    Leadership {
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        isr: partition.isr.clone(),
     }
 }
 

@@ -39,12 +39,13 @@ pub async fn incremental(
     _version: i16,
 ) -> IncrementalAlterConfigsResponse {
     let refused = |asked: &IncrementalAlterConfigsRequest| {
-        let result = |r: &kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource| {
-            AlterConfigsResourceResponse::default()
-                .with_error_code(ResponseError::NotController.code())
-                .with_resource_type(r.resource_type)
-                .with_resource_name(r.resource_name.clone())
-        };
+        let result =
+            |r: &kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource| {
+                AlterConfigsResourceResponse::default()
+                    .with_error_code(ResponseError::NotController.code())
+                    .with_resource_type(r.resource_type)
+                    .with_resource_name(r.resource_name.clone())
+            };
         IncrementalAlterConfigsResponse::default()
             .with_responses(asked.resources.iter().map(result).collect())
     };

@@ -15,18 +15,23 @@ use crate::protocol::wire::StrBytes;
 /// The first version that tells types and documentation (KIP-569).
 const TYPES_SINCE: i16 = 3;
 
+/// Kafka's general sentence for INVALID_REQUEST.
+const MALFORMED: &str = "This most likely occurs because of a request being malformed by the client library \
+                         or the message was sent to an incompatible broker. See the broker logs for more details.";
+
 pub async fn handle(
     context: &Context,
     asked: DescribeConfigsRequest,
     version: i16,
 ) -> DescribeConfigsResponse {
-    let known = |resource: &DescribeConfigsResource| ResourceType::from_wire(resource.resource_type).is_some();
+    let known =
+        |resource: &DescribeConfigsResource| ResourceType::from_wire(resource.resource_type).is_some();
     // As in Kafka, one resource of an unknown kind fails them all.
     let results = if asked.resources.iter().all(known) {
         asked.resources.iter().map(|resource| describe_one(context, &asked, resource, version)).collect()
     } else {
-        let error = ResponseError::InvalidRequest;
-        let refused = |resource| refuse(resource, error.code(), Some(error.to_string()));
+        let code = ResponseError::InvalidRequest.code();
+        let refused = |resource| refuse(resource, code, Some(MALFORMED.to_owned()));
         asked.resources.iter().map(refused).collect()
     };
     DescribeConfigsResponse::default().with_results(results)
@@ -65,7 +70,11 @@ fn describe_one(
         .filter(is_asked_for)
         .map(|entry| {
             let typed = version >= TYPES_SINCE;
-            let documentation = entry.documentation.filter(|_| asked.include_documentation && typed);
+            // A logger's documentation is empty rather than null, asked for or not.
+            let documentation = match kind {
+                ResourceType::BrokerLogger => Some(""),
+                _ => entry.documentation.filter(|_| asked.include_documentation && typed),
+            };
             let synonyms = if asked.include_synonyms { entry.synonyms } else { Vec::new() };
             DescribeConfigsResourceResult::default()
                 .with_name(StrBytes::from_string(entry.name))

@@ -31,8 +31,9 @@ pub async fn handle(
         return ListConfigResourcesResponse::default()
             .with_error_code(ResponseError::UnsupportedVersion.code());
     }
-    let is_wanted =
-        |kind: &&ResourceType| asked.resource_types.is_empty() || asked.resource_types.contains(&(**kind as i8));
+    let is_wanted = |kind: &&ResourceType| {
+        asked.resource_types.is_empty() || asked.resource_types.contains(&(**kind as i8))
+    };
     let resources = known.iter().filter(is_wanted).flat_map(|kind| {
         names(context, *kind).into_iter().map(|name| {
             ConfigResource::default()

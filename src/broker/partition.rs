@@ -8,11 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::replica::{EpochMismatch, Replica};
+use super::replica::{EpochMismatch, Leadership, Replica};
 use super::waiters::{FetchWait, Waiters};
 use crate::clock;
 use crate::config::TopicConfig;
-use crate::metadata;
 use crate::metrics;
 use crate::protocol::batch::CheckedBatch;
 use crate::storage::{self, Appended, Log, LogConfig, ReadError, Slice, StorageError};
@@ -105,18 +104,11 @@ impl Partition {
         topic_id: TopicId,
         id: PartitionId,
         log: Rc<Log>,
-        registration: &metadata::Partition,
+        leadership: Leadership,
         config: &TopicConfig,
     ) -> Rc<Partition> {
-        let epoch = registration.leader_epoch;
-        log.begin_epoch(epoch);
-        let replica = Replica::leading(
-            registration.leader,
-            epoch,
-            registration.partition_epoch,
-            registration.isr.clone(),
-            log.written(),
-        );
+        log.begin_epoch(leadership.leader_epoch);
+        let replica = Replica::leading(leadership, log.written());
         let told = Cell::new((log.written(), log.size_bytes()));
         let partition = Partition {
             topic,
@@ -155,16 +147,11 @@ impl Partition {
         self.in_sync_min.set(usize::try_from(config.min_insync_replicas).unwrap_or(1));
     }
 
-    /// Takes a newer registration from the metadata image.
-    pub fn take_registration(&self, registration: &metadata::Partition) {
+    /// Takes who leads now.
+    pub fn take_leadership(&self, leadership: Leadership) {
         let mut replica = self.replica.borrow_mut();
         let before = replica.leader_epoch();
-        replica.update(
-            registration.leader,
-            registration.leader_epoch,
-            registration.partition_epoch,
-            registration.isr.clone(),
-        );
+        replica.update(leadership);
         if replica.leader_epoch() != before {
             self.log.begin_epoch(replica.leader_epoch());
         }

@@ -75,7 +75,7 @@ impl From<ConfigError> for ApiError {
             ErrorKind::InvalidConfig => ResponseError::InvalidConfig,
             ErrorKind::InvalidRequest => ResponseError::InvalidRequest,
             ErrorKind::InvalidTopic => ResponseError::InvalidTopicException,
-            ErrorKind::UnknownServerError => ResponseError::UnknownServerError,
+            ErrorKind::UnknownServerError => return ApiError::bare(ResponseError::UnknownServerError),
         };
         ApiError::new(error, e.message)
     }

@@ -108,10 +108,10 @@ fn records_of_a_transaction_without_an_end_do_not_count() {
         if header.attributes().is_control() {
             continue;
         }
-        let records = batch.records().map(|record| Versioned::decode(record.unwrap().value.unwrap()).unwrap());
+        let records =
+            batch.records().map(|record| Versioned::decode(record.unwrap().value.unwrap()).unwrap());
         before_end = records.take_while(|v| !matches!(v.record, Record::EndTransaction(_))).collect();
-        let cut =
-            batches::of_records(&before_end, header.base_offset(), header.leader_epoch(), 1).unwrap();
+        let cut = batches::of_records(&before_end, header.base_offset(), header.leader_epoch(), 1).unwrap();
         replay.batch(&BatchIter::new(&cut.bytes).next().unwrap().unwrap()).unwrap();
         break;
     }

@@ -12,12 +12,16 @@ pub mod batches;
 pub mod brokers;
 pub mod configs;
 pub mod controller;
+#[cfg(test)]
+mod decision_tests;
 pub mod elections;
 pub mod error;
 pub mod features;
 #[cfg(test)]
 mod fixture_tests;
 pub mod format;
+#[cfg(test)]
+mod kafka_tests;
 pub mod partitions;
 pub mod producer_ids;
 pub mod quorum;

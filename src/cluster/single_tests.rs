@@ -57,7 +57,8 @@ fn written(dir: &Path) -> BTreeMap<i64, Vec<Versioned>> {
 
 /// The content that the whole batches at the front of `log` make.
 fn expected<T: Clone>(log: &[u8], contents: &BTreeMap<i64, Vec<T>>) -> Vec<T> {
-    let last = BatchIter::new(log).map_while(Result::ok).last().map_or(-1, |batch| batch.header.last_offset().0);
+    let last =
+        BatchIter::new(log).map_while(Result::ok).last().map_or(-1, |batch| batch.header.last_offset().0);
     contents.range(..=last).next_back().map(|(_, content)| content.clone()).unwrap_or_default()
 }
 

@@ -15,14 +15,16 @@ use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest, CreateTopics
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::controller::Controller;
+use super::controller::{self, Controller};
 use super::format::{self, FormatOptions, Formatted};
 use super::single::{Opened, Options, SingleQuorum};
 use crate::config::properties::Properties;
 use crate::config::{Layers, ServerConfig};
 use crate::metadata::Image;
 use crate::metadata::features::SUPPORTED;
-use crate::protocol::stored::metadata::Endpoint;
+use crate::protocol::stored::metadata::{
+    Endpoint, FeatureLevelRecord, Record, RegisterBrokerRecord, Versioned,
+};
 use crate::types::NodeId;
 
 pub const NODE: NodeId = NodeId(1);
@@ -53,6 +55,56 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         }
         assert!(started.elapsed() < Duration::from_secs(30), "the future makes no progress");
         std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// A cluster of one active broker, for decisions without a log.
+pub struct Cluster {
+    pub image: Image,
+    pub layers: Layers,
+}
+
+impl Cluster {
+    pub fn new(properties: &str) -> Cluster {
+        let mut image = Image::empty();
+        let feature = |name: &str, level| {
+            Record::from(FeatureLevelRecord { name: name.to_owned(), feature_level: level })
+        };
+        let features = super::brokers::supported_features();
+        let broker = RegisterBrokerRecord {
+            broker_id: NODE,
+            broker_epoch: 5,
+            features,
+            end_points: vec![Endpoint::default()],
+            fenced: false,
+            log_dirs: vec![Uuid::from_u128(1000)],
+            ..RegisterBrokerRecord::default()
+        };
+        for record in [
+            feature("metadata.version", 27),
+            feature("eligible.leader.replicas.version", 1),
+            Record::from(broker),
+        ] {
+            image.apply(&record).unwrap();
+        }
+        Cluster { image, layers: layers(properties) }
+    }
+
+    pub fn context(&self) -> controller::Context<'_> {
+        controller::Context {
+            image: &self.image,
+            layers: &self.layers,
+            node_id: NODE,
+            kraft_version: 1,
+            now_ms: 5,
+        }
+    }
+
+    pub fn apply(&mut self, batches: &[Vec<Versioned>]) {
+        for versioned in batches.iter().flatten() {
+            versioned.encode().unwrap();
+            self.image.apply(&versioned.record).unwrap();
+        }
     }
 }
 

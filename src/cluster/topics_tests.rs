@@ -15,64 +15,20 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::controller::{Context, Decision};
-use super::testing::{NODE, layers, topic, topic_name, with_config};
+use super::controller::Decision;
+use super::testing::{Cluster, NODE, topic, topic_name, with_config};
 use super::{partitions, topics};
-use crate::config::Layers;
-use crate::metadata::{Image, ResourceType};
-use crate::protocol::stored::metadata::{
-    Endpoint, FeatureLevelRecord, Record, RegisterBrokerRecord, Versioned,
-};
+use crate::metadata::ResourceType;
+use crate::protocol::stored::metadata::{Record, RegisterBrokerRecord};
 use crate::types::PartitionId;
 
-/// A cluster of one active broker.
-struct Cluster {
-    image: Image,
-    layers: Layers,
-}
-
 impl Cluster {
-    fn new(properties: &str) -> Cluster {
-        let mut image = Image::empty();
-        let feature = |name: &str, level| {
-            Record::from(FeatureLevelRecord { name: name.to_owned(), feature_level: level })
-        };
-        let broker = RegisterBrokerRecord {
-            broker_id: NODE,
-            end_points: vec![Endpoint::default()],
-            fenced: false,
-            log_dirs: vec![Uuid::from_u128(1000)],
-            ..RegisterBrokerRecord::default()
-        };
-        for record in [
-            feature("metadata.version", 27),
-            feature("eligible.leader.replicas.version", 1),
-            Record::from(broker),
-        ] {
-            image.apply(&record).unwrap();
-        }
-        Cluster { image, layers: layers(properties) }
-    }
-
-    fn context(&self) -> Context<'_> {
-        Context { image: &self.image, layers: &self.layers, node_id: NODE, kraft_version: 1, now_ms: 5 }
-    }
-
-    fn apply(&mut self, batches: &[Vec<Versioned>]) {
-        for versioned in batches.iter().flatten() {
-            versioned.encode().unwrap();
-            self.image.apply(&versioned.record).unwrap();
-        }
-    }
-
     fn create(&mut self, topics: Vec<CreatableTopic>) -> Vec<(String, i16, Option<String>)> {
         let request = CreateTopicsRequest::default().with_topics(topics);
         let decision = topics::create_topics(&self.context(), &request);
         self.apply(&decision.batches);
         let results = decision.response.topics.into_iter();
-        results
-            .map(|t| (t.name.to_string(), t.error_code, t.error_message.map(|m| m.to_string())))
-            .collect()
+        results.map(|t| (t.name.to_string(), t.error_code, t.error_message.map(|m| m.to_string()))).collect()
     }
 
     /// The code and sentence with which one topic is refused.
@@ -104,8 +60,7 @@ fn a_topic_is_its_record_then_its_keys_then_its_partitions() {
     let request = CreateTopicsRequest::default().with_topics(vec![wanted]);
     let decision = topics::create_topics(&cluster.context(), &request);
     let names: Vec<_> = decision.batches[0].iter().map(|v| (v.record.name(), v.version)).collect();
-    let expected =
-        [("TopicRecord", 0), ("ConfigRecord", 0), ("PartitionRecord", 2), ("PartitionRecord", 2)];
+    let expected = [("TopicRecord", 0), ("ConfigRecord", 0), ("PartitionRecord", 2), ("PartitionRecord", 2)];
     assert_eq!(names, expected);
     let result = &decision.response.topics[0];
     assert_eq!((result.num_partitions, result.replication_factor), (2, 1));
@@ -141,7 +96,8 @@ fn refuses_names_with_kafkas_sentences() {
         (&long, format!("the length of '{long}' is longer than the max allowed length 249")),
         (
             "a b",
-            "'a b' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'".to_owned(),
+            "'a b' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+                .to_owned(),
         ),
     ] {
         assert_eq!(cluster.refused(topic(name, 1)), (17, format!("Topic name is invalid: {why}")));
@@ -222,9 +178,8 @@ fn refuses_keys_and_values_that_are_none() {
     let unknown = with_config(topic("a", 1), "no.such.key", "1");
     assert_eq!(cluster.refused(unknown), (40, "Unknown topic config name: no.such.key".to_owned()));
     assert_eq!(cluster.refused(with_config(topic("a", 1), "retention.ms", "soon")).0, 40);
-    let null = CreatableTopicConfig::default()
-        .with_name(StrBytes::from_static_str("retention.ms"))
-        .with_value(None);
+    let null =
+        CreatableTopicConfig::default().with_name(StrBytes::from_static_str("retention.ms")).with_value(None);
     let message = "Null value not supported for topic configs: retention.ms".to_owned();
     assert_eq!(cluster.refused(topic("a", 1).with_configs(vec![null])), (40, message));
 }
@@ -282,12 +237,7 @@ fn deletes_by_name_and_by_id_and_tells_what_it_cannot() {
         (None, Uuid::nil(), 42, Some("Neither topic name nor id were specified.".into())),
         (Some("c".into()), c, 42, Some("You may not specify both topic name and topic id.".into())),
         (None, Uuid::from_u128(77), 100, Some("This server does not host this topic ID.".into())),
-        (
-            Some("none".into()),
-            Uuid::nil(),
-            3,
-            Some("This server does not host this topic-partition.".into()),
-        ),
+        (Some("none".into()), Uuid::nil(), 3, Some("This server does not host this topic-partition.".into())),
     ];
     expected.sort();
     assert_eq!(results, expected);
@@ -356,9 +306,7 @@ fn topics_grow_and_never_shrink() {
         (
             growth("a", 8, Some(&[&[1]])),
             39,
-            Some(
-                "Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified.",
-            ),
+            Some("Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified."),
         ),
         (
             growth("a", 7, Some(&[&[3]])),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::describe::{Resource, ResourceType, java_int};
-use super::error::{ConfigError, ErrorKind};
+use super::error::ConfigError;
 use super::keys::{self, Table, Type};
 use super::layers::{self, Layers};
 use super::value::{self, Value};
@@ -137,9 +137,7 @@ pub fn incremental(
                 let operand = change.value.as_deref().unwrap_or_default();
                 Some(edit_list(resource.kind, &change.name, current, op, operand)?)
             }
-            None => {
-                return Err(ConfigError::request(format!("Unknown operations type {}", change.op)));
-            }
+            None => return Err(ConfigError::stumble()),
         };
         // A broker reloads files when it sees a record, so its keys are written even unchanged.
         if value.as_ref() != current || resource.kind == ResourceType::Broker {
@@ -249,8 +247,7 @@ fn apply_to_broker(keys_after: &mut Map, change: &Change) -> Result<(), ConfigEr
         Some(op @ (Op::Append | Op::Subtract)) => {
             let Some(key) = keys::BROKER.get(name) else {
                 // Kafka looks the key up without asking whether it is there.
-                let generic = "The server experienced an unexpected error when processing the request.";
-                return Err(ConfigError::config(generic).of_kind(ErrorKind::UnknownServerError));
+                return Err(ConfigError::stumble());
             };
             if key.kind != Type::List {
                 return Err(ConfigError::config(format!(

@@ -12,7 +12,7 @@ pub enum ErrorKind {
     InvalidRequest,
     /// INVALID_TOPIC_EXCEPTION (17).
     InvalidTopic,
-    /// UNKNOWN_SERVER_ERROR (-1): where Kafka itself stumbles over the request.
+    /// UNKNOWN_SERVER_ERROR (-1): where Kafka itself stumbles over the request. Its answers carry no message.
     UnknownServerError,
 }
 
@@ -32,6 +32,12 @@ impl ConfigError {
     /// An error of kind INVALID_REQUEST.
     pub fn request(message: impl Into<String>) -> ConfigError {
         ConfigError { kind: ErrorKind::InvalidRequest, message: message.into() }
+    }
+
+    /// What Kafka answers, without a sentence of its own, where it stumbles over a request.
+    pub(super) fn stumble() -> ConfigError {
+        let message = "The server experienced an unexpected error when processing the request.".to_owned();
+        ConfigError { kind: ErrorKind::UnknownServerError, message }
     }
 
     /// Kafka's sentence for a value that does not fit its key.

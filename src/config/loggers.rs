@@ -88,7 +88,9 @@ impl Default for Loggers {
 
 /// The levels of this process, and what makes them act.
 static CURRENT: Mutex<Option<Loggers>> = Mutex::new(None);
-static APPLY: OnceLock<Box<dyn Fn(&Loggers) + Send + Sync>> = OnceLock::new();
+static APPLY: OnceLock<Apply> = OnceLock::new();
+
+type Apply = Box<dyn Fn(&Loggers) + Send + Sync>;
 
 /// The levels of this process.
 pub fn current() -> Loggers {
@@ -117,7 +119,9 @@ impl Loggers {
         for part in text.split(',') {
             let (name, word) = part.split_once('=').unwrap_or((ROOT, part));
             let word = word.trim().to_ascii_lowercase();
-            let Some(level) = Level::ALL.into_iter().find(|level| level.directive() == word) else { continue };
+            let Some(level) = Level::ALL.into_iter().find(|level| level.directive() == word) else {
+                continue;
+            };
             match name.trim() {
                 ROOT | "thalweg" => loggers.root = level,
                 name if TARGETS.contains(&name) => drop(loggers.own.insert(name.to_owned(), level)),
@@ -174,7 +178,7 @@ impl Loggers {
         let op = match Op::from_wire(change.op) {
             Some(op @ (Op::Set | Op::Delete)) => op,
             Some(op @ (Op::Append | Op::Subtract)) => return refused(format!("{} operation", op.name())),
-            None => return refused(format!("Unknown operation type {}", change.op)),
+            None => return Err(ConfigError::stumble()),
         };
         if name != ROOT && !TARGETS.contains(&name) {
             return Err(ConfigError::config(format!("Logger {name} does not exist!")));

@@ -14,7 +14,6 @@
 //! | [`produced`], [`opened`] | what a produced batch must be before it may be appended |
 //! | [`stored`] | records that a broker keeps for itself, and their table codec |
 //! | [`builder`], [`compression`] | batches made here; the five codecs, bounded |
-//! | [`stored`] | records that live in Kafka's own topics and metadata log |
 
 pub mod batch;
 pub mod builder;

@@ -42,25 +42,48 @@ pub struct Header<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads one record, all of its headers walked. An error is [`WireError`]; nothing is allocated.
+    /// Reads one record, all of its headers walked. Nothing is allocated.
     #[inline]
     pub fn decode(reader: &mut Reader<'a>) -> Result<Record<'a>, WireError> {
-        let length = reader.varint("a record's length")?;
-        let length = usize::try_from(length)
-            .map_err(|_| WireError::Length { what: "a record", length: i64::from(length) })?;
-        let mut body = Reader::new(reader.take(length, "a record")?);
-        let record = Record {
-            attributes: body.i8("a record's attributes")?,
-            timestamp_delta: body.varlong("a record's timestamp")?,
-            offset_delta: body.varint("a record's offset")?,
-            key: take_nullable(&mut body, "a record's key")?,
-            value: take_nullable(&mut body, "a record's value")?,
-            headers: Headers::decode(&mut body)?,
-        };
-        if !body.left().is_empty() {
-            return Err(WireError::Length { what: "a record", length: length as i64 });
+        let mut left = reader.left();
+        match Record::take(&mut left) {
+            Some(record) => {
+                *reader = Reader::new(left);
+                Ok(record)
+            }
+            None => Err(Record::what_is_wrong(reader.left())),
         }
-        Ok(record)
+    }
+
+    /// Every produced record comes through here, so it carries no errors, only that there is one.
+    #[inline]
+    fn take(left: &mut &'a [u8]) -> Option<Record<'a>> {
+        let length = usize::try_from(take_varint(left)?).ok()?;
+        let (mut body, rest) = left.split_at_checked(length)?;
+        let (attributes, after) = body.split_first()?;
+        body = after;
+        let record = Record {
+            attributes: *attributes as i8,
+            timestamp_delta: take_varlong(&mut body)?,
+            offset_delta: take_varint(&mut body)?,
+            key: take_nullable(&mut body)?,
+            value: take_nullable(&mut body)?,
+            headers: Headers::take(&mut body)?,
+        };
+        *left = rest;
+        body.is_empty().then_some(record)
+    }
+
+    /// Says for the log why `bytes` do not begin with a record.
+    #[cold]
+    fn what_is_wrong(bytes: &[u8]) -> WireError {
+        let mut reader = Reader::new(bytes);
+        match reader.varint("a record's length") {
+            Err(error) => error,
+            Ok(length) if length < 0 => WireError::Length { what: "a record", length: i64::from(length) },
+            Ok(length) if length as usize > reader.left().len() => WireError::Truncated("a record"),
+            Ok(_) => WireError::Malformed,
+        }
     }
 
     /// The bytes that [`encode`] takes for this record, its length included.
@@ -93,20 +116,16 @@ impl<'a> Record<'a> {
 
 impl<'a> Headers<'a> {
     #[inline]
-    fn decode(reader: &mut Reader<'a>) -> Result<Headers<'a>, WireError> {
-        let count = reader.varint("a record's header count")?;
-        if count == 0 {
-            return Ok(Headers::default());
+    fn take(left: &mut &'a [u8]) -> Option<Headers<'a>> {
+        let count = u32::try_from(take_varint(left)?).ok()?;
+        let bytes = *left;
+        if count as usize > bytes.len() {
+            return None;
         }
-        let bytes = reader.left();
-        let count = u32::try_from(count)
-            .ok()
-            .filter(|count| *count as usize <= bytes.len())
-            .ok_or(WireError::Length { what: "a record's headers", length: i64::from(count) })?;
         for _ in 0..count {
-            take_header(reader)?;
+            take_header(left)?;
         }
-        Ok(Headers { count, bytes: &bytes[..bytes.len() - reader.left().len()] })
+        Some(Headers { count, bytes: &bytes[..bytes.len() - left.len()] })
     }
 
     /// Writes headers into `out`, which the caller keeps while the result is used.
@@ -128,8 +147,8 @@ impl<'a> Headers<'a> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
-        let mut reader = Reader::new(self.bytes);
-        (0..self.count).map_while(move |_| take_header(&mut reader).ok())
+        let mut left = self.bytes;
+        (0..self.count).map_while(move |_| take_header(&mut left))
     }
 }
 
@@ -170,17 +189,43 @@ impl<'a> Iterator for RecordIter<'a> {
 }
 
 #[inline]
-fn take_nullable<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<Option<&'a [u8]>, WireError> {
-    match usize::try_from(reader.varint(what)?) {
-        Ok(length) => reader.take(length, what).map(Some),
-        Err(_) => Ok(None),
+fn take_varint(left: &mut &[u8]) -> Option<i32> {
+    let (first, rest) = left.split_first()?;
+    if *first < 0x80 {
+        *left = rest;
+        return Some(i32::from(*first >> 1) ^ -i32::from(*first & 1));
     }
+    let mut reader = Reader::new(left);
+    let value = reader.varint("").ok()?;
+    *left = reader.left();
+    Some(value)
 }
 
-fn take_header<'a>(reader: &mut Reader<'a>) -> Result<Header<'a>, WireError> {
-    let key = take_nullable(reader, "a header's key")?
-        .ok_or(WireError::Length { what: "a header's key", length: -1 })?;
-    Ok(Header { key, value: take_nullable(reader, "a header's value")? })
+#[inline]
+fn take_varlong(left: &mut &[u8]) -> Option<i64> {
+    let (first, rest) = left.split_first()?;
+    if *first < 0x80 {
+        *left = rest;
+        return Some(i64::from(*first >> 1) ^ -i64::from(*first & 1));
+    }
+    let mut reader = Reader::new(left);
+    let value = reader.varlong("").ok()?;
+    *left = reader.left();
+    Some(value)
+}
+
+/// Bytes behind their length; a negative length is null.
+#[inline]
+fn take_nullable<'a>(left: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let Ok(length) = usize::try_from(take_varint(left)?) else { return Some(None) };
+    let (bytes, rest) = left.split_at_checked(length)?;
+    *left = rest;
+    Some(Some(bytes))
+}
+
+fn take_header<'a>(left: &mut &'a [u8]) -> Option<Header<'a>> {
+    let key = take_nullable(left)??;
+    Some(Header { key, value: take_nullable(left)? })
 }
 
 fn nullable_bytes(bytes: Option<&[u8]>) -> usize {

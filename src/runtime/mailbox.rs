@@ -177,3 +177,145 @@ mod queue {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_in_order_and_a_full_mailbox_refuses() {
+        let mailbox = Mailbox::new(2, 2);
+        assert_eq!(mailbox.post(0, 'a'), Ok(()));
+        assert_eq!(mailbox.post(1, 'b'), Ok(()));
+        assert_eq!(mailbox.post(1, 'c'), Err(Refused::Full('c')));
+        let mut told = Vec::new();
+        assert_eq!(mailbox.take(|sender| told.push(sender)), Some('a'));
+        assert_eq!(told, [1]);
+        assert_eq!(mailbox.take(|_| panic!("nobody waits")), Some('b'));
+        assert_eq!(mailbox.take(|_| ()), None);
+    }
+
+    #[test]
+    fn a_closed_mailbox_drops_what_it_holds_and_refuses_the_rest() {
+        let mailbox = Mailbox::new(1, 1);
+        let message = std::rc::Rc::new(());
+        mailbox.post(0, message.clone()).unwrap();
+        assert!(matches!(mailbox.post(0, message.clone()), Err(Refused::Full(_))));
+        let mut told = 0;
+        mailbox.close(|_| told += 1);
+        assert_eq!((told, std::rc::Rc::strong_count(&message)), (1, 1));
+        assert!(matches!(mailbox.post(0, message), Err(Refused::Closed(_))));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::runtime::park::{Bell, model::EventCount};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A model with at most so many preemptions in one run: all runs would take hours.
+    fn bounded(preemptions: usize) -> loom::model::Builder {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(preemptions);
+        model
+    }
+
+    struct Core {
+        bell: Bell<EventCount>,
+        room: Room,
+    }
+
+    fn core() -> Core {
+        Core { bell: Bell::new(EventCount::default()), room: Room::new(1) }
+    }
+
+    fn sleep(core: &Core) {
+        if core.bell.park() {
+            core.bell.signal().sleep();
+            core.bell.unpark();
+        }
+    }
+
+    /// Posts as a core does: on a full mailbox it waits for word of room, parked on its own bell.
+    fn post_all(mailbox: &Mailbox<u32>, sender: usize, me: &Core, owner: &Core, messages: u32) {
+        for message in 0..messages {
+            while mailbox.post(sender, message).is_err() {
+                let mut told = false;
+                while !told {
+                    match me.bell.answer() {
+                        true => me.room.look(|_| told = true),
+                        false => sleep(me),
+                    }
+                }
+            }
+            owner.bell.ring();
+        }
+    }
+
+    fn take_all(mailbox: &Mailbox<u32>, owner: &Core, senders: &[Arc<Core>], messages: usize) -> Vec<u32> {
+        let mut taken = Vec::new();
+        while taken.len() < messages {
+            if !owner.bell.answer() {
+                sleep(owner);
+                continue;
+            }
+            let tell = |sender: usize| {
+                senders[sender].room.tell(0);
+                senders[sender].bell.ring();
+            };
+            while let Some(message) = mailbox.take(tell) {
+                taken.push(message);
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn loom_a_full_mailbox_delays_and_loses_nothing() {
+        bounded(3).check(|| {
+            let mailbox = Arc::new(Mailbox::new(1, 1));
+            let (owner, sender) = (Arc::new(core()), Arc::new(core()));
+            let posting = {
+                let (mailbox, owner, sender) = (mailbox.clone(), owner.clone(), sender.clone());
+                thread::spawn(move || post_all(&mailbox, 0, &sender, &owner, 2))
+            };
+            let taken = take_all(&mailbox, &owner, &[sender], 2);
+            assert_eq!(taken, [0, 1]);
+            posting.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_two_senders_share_one_place() {
+        bounded(2).check(|| {
+            let mailbox = Arc::new(Mailbox::new(1, 2));
+            let owner = Arc::new(core());
+            let senders = [Arc::new(core()), Arc::new(core())];
+            let posting: Vec<_> = (0..2)
+                .map(|index| {
+                    let (mailbox, owner, me) = (mailbox.clone(), owner.clone(), senders[index].clone());
+                    thread::spawn(move || post_all(&mailbox, index, &me, &owner, 1))
+                })
+                .collect();
+            assert_eq!(take_all(&mailbox, &owner, &senders, 2), [0, 0]);
+            posting.into_iter().for_each(|posting| posting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn loom_a_message_posted_during_the_close_is_refused_or_dropped() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::new(1, 1));
+            let alive = std::sync::Arc::new(());
+            let posting = {
+                let (mailbox, alive) = (mailbox.clone(), alive.clone());
+                thread::spawn(move || drop(mailbox.post(0, alive)))
+            };
+            mailbox.close(|_| ());
+            posting.join().unwrap();
+            assert_eq!(std::sync::Arc::strong_count(&alive), 1);
+        });
+    }
+}

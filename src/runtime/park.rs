@@ -59,3 +59,91 @@ impl<S: Signal> Bell<S> {
         &self.signal
     }
 }
+
+/// A signal for models: what an eventfd and its read are to a core.
+#[cfg(all(test, loom))]
+pub(super) mod model {
+    use super::Signal;
+    use loom::sync::{Condvar, Mutex};
+
+    #[derive(Default)]
+    pub struct EventCount {
+        count: Mutex<u64>,
+        counted: Condvar,
+    }
+
+    impl EventCount {
+        pub fn sleep(&self) {
+            let mut count = self.count.lock().unwrap();
+            while *count == 0 {
+                count = self.counted.wait(count).unwrap();
+            }
+            *count = 0;
+        }
+    }
+
+    impl Signal for EventCount {
+        fn signal(&self) {
+            *self.count.lock().unwrap() += 1;
+            self.counted.notify_one();
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::{Bell, model::EventCount};
+    use loom::sync::Arc;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+
+    /// Deadlocks in the model are lost wake-ups: loom reports a thread that sleeps for ever.
+    #[test]
+    fn loom_no_ring_is_lost_on_a_core_that_parks() {
+        let mut model = loom::model::Builder::new();
+        // All runs would take hours.
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let bell = Arc::new(Bell::new(EventCount::default()));
+            let published = Arc::new(AtomicUsize::new(0));
+            let ringers: Vec<_> = (0..2)
+                .map(|_| {
+                    let (bell, published) = (bell.clone(), published.clone());
+                    thread::spawn(move || {
+                        published.fetch_add(1, Ordering::Relaxed);
+                        bell.ring();
+                    })
+                })
+                .collect();
+            let mut seen = 0;
+            while seen < 2 {
+                if bell.answer() {
+                    // Relaxed on purpose: the bell orders what was published before it rang.
+                    seen = published.load(Ordering::Relaxed);
+                } else if bell.park() {
+                    bell.signal().sleep();
+                    bell.unpark();
+                }
+            }
+            ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+        });
+    }
+
+    /// The owner's sleep also ends for reasons of its own (the ring's work, a pushed operation).
+    #[test]
+    fn loom_a_ring_stays_to_be_answered_when_the_sleep_ends_otherwise() {
+        loom::model(|| {
+            let bell = Arc::new(Bell::new(EventCount::default()));
+            let ringer = {
+                let bell = bell.clone();
+                thread::spawn(move || bell.ring())
+            };
+            if bell.park() {
+                bell.unpark();
+            }
+            ringer.join().unwrap();
+            assert!(bell.answer());
+            assert!(!bell.answer());
+        });
+    }
+}

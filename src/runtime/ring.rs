@@ -253,7 +253,11 @@ impl Ring {
         let sleep = Sleep::new(&self.bell);
         let mut closing_since = None;
         loop {
-            std::future::poll_fn(|cx| Poll::Ready(keeper.keep(cx, KEEP_ACTIVE, KEEP_ACTIVE / 2))).await;
+            std::future::poll_fn(|cx| {
+                keeper.keep(cx, KEEP_ACTIVE, KEEP_ACTIVE / 2);
+                Poll::Ready(())
+            })
+            .await;
             let mut count = self.turn(false);
             if self.bell.answer() {
                 rung();

@@ -23,10 +23,10 @@ use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
 use super::housekeeping;
 use super::listener::{self, Bound, ConnectionLimits, ListenError};
+use super::log_rate::Rate;
 use crate::cluster::segments::SegmentOptions;
 use crate::cluster::{Controller, brokers, format, single};
 use crate::config::{Layers, ServerConfig};
-use crate::log_rate::Rate;
 use crate::metadata::Image;
 use crate::metrics;
 use crate::protocol::stored::metadata as stored;
@@ -36,6 +36,7 @@ use crate::runtime::shards::{self, RuntimeOptions};
 use crate::runtime::socket;
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::shard::{self, Node, Shard};
+use crate::storage::{DirectoryName, directory_name};
 use crate::types::{NodeId, ShardId};
 
 /// How long answers that are due may take after a signal.
@@ -220,9 +221,13 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     for _ in 0..start.cores {
         start.arrived.1.recv_async().await.expect("this core holds a sender");
     }
+    bury_deleted(start, shard);
     let (controller, settling) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
+    let progress = tasks::spawn(Queue::Background, housekeeping::report_recovery(shard.clone()));
     shard.follow_everywhere().await;
+    progress.cancel().await;
+    housekeeping::summarize_recovery(shard).await;
     register(start, &controller).await?;
     shard.controller_task.replace(Some(settling));
     for core in 0..start.cores {
@@ -235,6 +240,18 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
         let _stopped = posted.await;
     }
     announce(start, shard)
+}
+
+/// Directories that a deletion left behind are deleted now.
+fn bury_deleted(start: &Start, shard: &Shard) {
+    for dir in &start.node.log_dirs {
+        for entry in std::fs::read_dir(&dir.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_str().and_then(directory_name) == Some(DirectoryName::Deleted) {
+                shard.appender.bury(entry.path(), 0);
+            }
+        }
+    }
 }
 
 /// Loads the metadata log and takes the next epoch of the quorum.
@@ -260,6 +277,9 @@ async fn open_controller(
     let open = move || single::SingleQuorum::open(options);
     let opened =
         glommio::executor().spawn_blocking(open).await.map_err(|error| metadata(error.to_string()))?;
+    for (feature, level) in brokers::unsupported_levels(&opened.image) {
+        tracing::warn!(feature, level, "the cluster has a feature level that this build does not act on");
+    }
     if opened.cut_bytes > 0 {
         tracing::info!(bytes = opened.cut_bytes, "a torn write at the end of the metadata log was cut off");
     }
@@ -385,7 +405,8 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
         clean &= matches!(posted.await, Ok(Ok(())));
     }
     let broker_epoch = shard.image().broker(start.node.id).map_or(-1, |broker| broker.epoch);
-    if let Some(controller) = shard.controller.borrow().clone() {
+    let controller = shard.controller.borrow().clone();
+    if let Some(controller) = controller {
         match controller.shut_down_broker(start.node.id, broker_epoch).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the controlled shutdown was refused"),
@@ -410,7 +431,17 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     for (end, _) in &start.end {
         let _already_told = end.try_send(());
     }
-    tracing::info!(clean, "stopped");
+    for (name, value) in metrics::snapshot() {
+        tracing::debug!(name, value, "counter");
+    }
+    tracing::info!(
+        clean,
+        requests = metrics::REQUESTS.value(),
+        produce_bytes = metrics::PRODUCE_BYTES.value(),
+        fetch_bytes_spliced = metrics::FETCH_BYTES_SPLICED.value(),
+        fetch_bytes_copied = metrics::FETCH_BYTES_COPIED.value(),
+        "stopped"
+    );
 }
 
 /// On any other core: serves until told to stop, says that it is quiet, and stays until the first core ends.

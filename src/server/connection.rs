@@ -22,11 +22,12 @@ use crate::api::{self, Answer, Context, Dispatch, Reply, Request};
 use crate::clock;
 use crate::metrics;
 use crate::protocol::{frame, walk};
-use crate::runtime::memory::Reservation;
+use crate::runtime::memory::{Reservation, Reserve};
 use crate::runtime::socket::Socket;
 use crate::shard::Shard;
 
-/// What a connection may hold of a frame before the frame's whole length is reserved.
+/// What a connection may hold of a frame before the frame's whole length is reserved. Frames up to this size
+/// have a bound of their own, so that large ones that wait do not hold them up.
 const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// A frame under way must move this many bytes, or end, in every `thalweg.receive.timeout.ms`.
 const PROGRESS_BYTES: u64 = 4 * 1024;
@@ -50,6 +51,7 @@ pub struct Connection {
     /// Bytes read since the frame under way began; its deadline, where one is set.
     frame_bytes: Cell<u64>,
     frame_deadline: Cell<Option<(u64, u64)>>,
+    waits_for_memory: Cell<bool>,
     stopping: Cell<bool>,
 }
 
@@ -133,6 +135,7 @@ impl Connection {
             last_active_ms: Cell::new(clock::monotonic_ms()),
             frame_bytes: Cell::new(0),
             frame_deadline: Cell::new(None),
+            waits_for_memory: Cell::new(false),
             stopping: Cell::new(false),
         })
     }
@@ -177,6 +180,9 @@ impl Connection {
     /// Ends the connection when it was idle too long, or a frame is too slow. Called about every second.
     /// Returns the reason where it did.
     pub fn expire(&self, now_ms: u64, idle_ms: u64, receive_timeout_ms: u64) -> Option<&'static str> {
+        if self.waits_for_memory.get() {
+            return None;
+        }
         if let Some((deadline_ms, bytes_then)) = self.frame_deadline.get() {
             if now_ms >= deadline_ms {
                 if self.frame_bytes.get() < bytes_then + PROGRESS_BYTES {
@@ -237,24 +243,34 @@ impl Connection {
         let most = i32::try_from(shard.server().socket_request_max_bytes).unwrap_or(i32::MAX);
         let length = frame::decode_length(prefix, most)
             .map_err(|error| Ended::Refused(format!("{error}{}", guess_protocol(prefix))))?;
-        let memory = shard.memory.reserve(length as u64).await;
         buffer.advance(4);
-        if buffer.len() < length {
-            if length > UNRESERVED_BYTES_MAX {
-                // A large frame gets an allocation of its own, read to its last byte and no further.
-                let mut whole = BytesMut::with_capacity(length);
-                whole.extend_from_slice(buffer);
-                *buffer = BytesMut::new();
-                while whole.len() < length {
-                    self.receive_into(&mut whole, length).await?;
-                }
-                return Ok((whole.freeze(), memory));
-            }
-            while buffer.len() < length {
-                self.receive(buffer).await?;
-            }
+        // Who only announces a frame is not let into the line for memory: its beginning must have come.
+        while buffer.len() < length.min(UNRESERVED_BYTES_MAX) {
+            self.receive(buffer).await?;
         }
-        Ok((buffer.split_to(length).freeze(), memory))
+        if length <= UNRESERVED_BYTES_MAX {
+            let memory = self.in_line(shard.small_memory.reserve(length as u64)).await;
+            return Ok((buffer.split_to(length).freeze(), memory));
+        }
+        let memory = self.in_line(shard.memory.reserve(length as u64)).await;
+        // A large frame gets an allocation of its own, read to its last byte and no further.
+        let mut whole = BytesMut::with_capacity(length);
+        let begun = buffer.len().min(length);
+        whole.extend_from_slice(&buffer[..begun]);
+        buffer.advance(begun);
+        while whole.len() < length {
+            self.receive_into(&mut whole, length).await?;
+        }
+        Ok((whole.freeze(), memory))
+    }
+
+    /// Waits in line for memory; who waits here is not held to be slow.
+    async fn in_line(&self, reserve: Reserve) -> Reservation {
+        self.waits_for_memory.set(true);
+        let memory = reserve.await;
+        self.waits_for_memory.set(false);
+        self.frame_deadline.set(None);
+        memory
     }
 
     /// Appends what has come; a connection that waits here holds no memory for it.

@@ -2,6 +2,7 @@
 //! its logs, retention, and (the first core, for all) the checkpoint files.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::broker::CoreState;
@@ -71,6 +72,36 @@ pub async fn write_checkpoints(shard: Rc<Shard>) {
             tracing::error!(%error, "the checkpoint files cannot be written");
         }
     }
+}
+
+/// Says every two seconds how far recovery is, while there is any.
+pub async fn report_recovery(shard: Rc<Shard>) {
+    loop {
+        glommio::timer::sleep(Duration::from_secs(2)).await;
+        let (wanted, done, bytes, _) = recovery(&shard).await;
+        tracing::info!(segments = done, of = wanted, mebibytes = bytes >> 20, "recovering logs");
+    }
+}
+
+/// Says what recovery did, where it did anything.
+pub async fn summarize_recovery(shard: &Shard) {
+    let (_, segments, bytes, cut) = recovery(shard).await;
+    if segments > 0 {
+        tracing::info!(segments, mebibytes = bytes >> 20, bytes_cut = cut, "logs recovered after an unclean stop");
+    }
+}
+
+/// Segments to read, segments and bytes read, bytes cut, over all cores.
+async fn recovery(shard: &Shard) -> (u64, u64, u64, u64) {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let of_core = move |shard: &Shard| {
+        let r = &shard.recovery;
+        vec![(count(&r.segments_wanted), count(&r.segments_done), count(&r.bytes_done), count(&r.bytes_cut))]
+    };
+    let cores = shard.gather(of_core).await;
+    cores.into_iter().fold((0, 0, 0, 0), |sum, core| {
+        (sum.0 + core.0, sum.1 + core.1, sum.2 + core.2, sum.3 + core.3)
+    })
 }
 
 fn millis(ms: i64) -> Duration {

@@ -7,6 +7,7 @@
 //! | [`listener`] | ports bound once, accepted on every core; limits on connections |
 //! | [`connection`], [`sending`] | one client: frames in, answers out |
 //! | [`housekeeping`] | what a core does now and then: time-outs, retention, checkpoints |
+//! | [`log_rate`] | how often one kind of line is logged |
 //! | [`broker`] | the order of start and stop |
 
 pub mod broker;
@@ -15,4 +16,5 @@ pub mod directories;
 pub mod host;
 mod housekeeping;
 pub mod listener;
+mod log_rate;
 mod sending;

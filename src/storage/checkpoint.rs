@@ -107,8 +107,10 @@ fn decode_offsets(text: &str) -> Result<Offsets, Malformed> {
     Ok(offsets)
 }
 
-/// Writes the file that says the directory was left in order; durable when it returns.
+/// Brings all that the closed logs of the directory left to the device, then writes the file that says it
+/// was left in order; durable when it returns.
 pub fn write_clean_shutdown(dir: &Path, broker_epoch: i64) -> io::Result<()> {
+    file::sync_file_system(dir)?;
     let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
     file::write_synced(&dir.join(CLEAN_SHUTDOWN), text.as_bytes())?;
     file::sync_dir(dir)

@@ -13,7 +13,7 @@ use crate::storage::checkpoint;
 use crate::storage::config::{LogConfig, Opening};
 use crate::storage::epochs;
 use crate::storage::errors::StorageError;
-use crate::storage::file::{self, Fault, SegmentFile, planted};
+use crate::storage::file::{self, SegmentFile};
 use crate::storage::reader::{HeaderWalk, Waiting};
 use crate::storage::recovery::{self, Loaded};
 use crate::storage::segment::{
@@ -72,7 +72,7 @@ pub struct SegmentFlush {
 }
 
 impl SegmentFlush {
-    fn perform(&self, dir: &Path) -> Result<(), StorageError> {
+    fn perform(&self, dir: &Path, sync: bool) -> Result<(), StorageError> {
         if self.seal {
             for (suffix, (position, bytes)) in
                 [(INDEX_SUFFIX, &self.offsets), (TIME_INDEX_SUFFIX, &self.times)]
@@ -80,7 +80,7 @@ impl SegmentFlush {
                 let path = path_of(dir, self.base, suffix);
                 let completed = SegmentFile::open(&path).and_then(|index| {
                     index.write_at(bytes, *position)?;
-                    index.sync()
+                    if sync { index.sync() } else { Ok(()) }
                 });
                 match completed {
                     // Retention has taken the segment meanwhile.
@@ -91,11 +91,14 @@ impl SegmentFlush {
             let path = self.file.path();
             self.file.truncate(self.bytes).map_err(|e| StorageError::io("trim", path, &e))?;
         }
+        if !sync {
+            return Ok(());
+        }
         self.file.sync().map_err(|e| StorageError::io("sync", self.file.path(), &e))
     }
 }
 
-/// All that must be on the device before a recovery point may rise.
+/// All that must be on the device before a recovery point may rise, or complete before a log is closed.
 pub struct Flush {
     pub dir: PathBuf,
     pub segments: Vec<SegmentFlush>,
@@ -103,24 +106,29 @@ pub struct Flush {
     pub epochs: Option<String>,
     /// Names were made in the directory.
     pub names: bool,
+    /// Without it the files are only completed: a sync of the whole file system follows.
+    pub sync: bool,
 }
 
 impl Flush {
     /// Gives itself back, to be taken in as done.
     pub fn perform(self) -> Result<Flush, StorageError> {
-        if planted(Fault::AnswerBeforeSync) {
-            return Ok(self);
-        }
         for segment in &self.segments {
-            segment.perform(&self.dir)?;
+            segment.perform(&self.dir, self.sync)?;
         }
         for (offset, bytes) in &self.snapshots {
             let path = path_of(&self.dir, *offset, SNAPSHOT_SUFFIX);
-            file::write_synced(&path, bytes).map_err(|e| StorageError::io("write", &path, &e))?;
+            let written =
+                if self.sync { file::write_synced(&path, bytes) } else { file::write(&path, bytes) };
+            written.map_err(|e| StorageError::io("write", &path, &e))?;
         }
         if let Some(text) = &self.epochs {
             let path = self.dir.join(epochs::FILE_NAME);
-            file::replace(&path, text.as_bytes()).map_err(|e| StorageError::io("write", &path, &e))?;
+            let replaced = match self.sync {
+                true => file::replace(&path, text.as_bytes()),
+                false => file::replace_unsynced(&path, text.as_bytes()),
+            };
+            replaced.map_err(|e| StorageError::io("write", &path, &e))?;
         }
         if self.names {
             self.sync_names().map_err(|e| StorageError::io("sync", &self.dir, &e))?;

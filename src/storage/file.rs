@@ -120,6 +120,9 @@ impl SegmentFile {
 
     /// fdatasync: bytes and size are on the device.
     pub fn sync(&self) -> io::Result<()> {
+        if planted(Fault::AnswerBeforeSync) {
+            return Ok(());
+        }
         rustix::fs::fdatasync(&self.fd)?;
         record(|| Step::Sync(self.path.to_path_buf()));
         Ok(())
@@ -253,6 +256,21 @@ pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
     rename(&beside, path)
 }
 
+/// Brings everything on the file system that holds `path` to the device.
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    if planted(Fault::AnswerBeforeSync) {
+        return Ok(());
+    }
+    rustix::fs::syncfs(fs::File::open(path)?)?;
+    record(|| Step::Sync(path.to_owned()));
+    Ok(())
+}
+
+/// Writes a file as a whole.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    SegmentFile::create(path)?.write_at(content, 0)
+}
+
 /// Writes a file as a whole and syncs it.
 pub fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = SegmentFile::create(path)?;
@@ -353,7 +371,7 @@ pub mod recorder {
 pub enum Fault {
     /// `answer_before_write`: appends count as written at once and are written 20 ms later.
     AnswerBeforeWrite,
-    /// `answer_before_sync`: a flush is answered without fdatasync.
+    /// `answer_before_sync`: fdatasync is left out.
     AnswerBeforeSync,
     /// `lost_roll`: the batch that opens a new segment is counted as written and is not.
     LostRoll,

@@ -543,11 +543,10 @@ impl Log {
         if from >= below {
             return Ok(None);
         }
-        let mut state = self.state.borrow_mut();
-        let dir = state.dir.clone();
-        state.read(from, below, self.written.get(), max_bytes, min_one).map_err(|miss| match miss {
+        let read = self.state.borrow_mut().read(from, below, self.written.get(), max_bytes, min_one);
+        read.map_err(|miss| match miss {
             Miss::Cold(cold) => ReadError::Cold(cold),
-            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &dir, &error)),
+            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &self.dir(), &error)),
         })
     }
 
@@ -846,12 +845,14 @@ impl Log {
         }
     }
 
-    /// Writes and flushes everything, takes the producer snapshot, completes the indexes, trims the files.
-    /// Nothing can be appended or read afterwards. Only when every log of a log directory closed without an
-    /// error may its clean-shutdown file be written.
+    /// Writes everything, takes the producer snapshot, completes the indexes, trims and closes the files.
+    /// Nothing can be appended or read afterwards. It syncs nothing, as one sync serves all logs of a
+    /// directory: [`crate::storage::checkpoint::write_clean_shutdown`] does it, and may be called only when
+    /// every log of the directory closed without an error. `flushed` stays what it was.
     pub async fn close(self: &Rc<Self>) -> Result<(), StorageError> {
         self.check_online()?;
-        self.flush().await?;
+        self.written_to(self.log_end.get()).await?;
+        self.flush_wanted.set(self.flushed.get());
         self.idle().await;
         self.check_online()?;
         let work = self.state.borrow_mut().close_work(self.log_end.get())?;

@@ -237,6 +237,7 @@ impl State {
             snapshots: due,
             epochs: self.epochs_dirty.then(|| self.epochs.encode()),
             names: self.names_dirty,
+            sync: true,
         })
     }
 
@@ -280,13 +281,14 @@ impl State {
         }
     }
 
-    /// What must be done before the files are left in order; `None` where they are. All is flushed.
+    /// What must be done before the files are left in order; `None` where they are. All is written.
     pub fn close_work(&mut self, log_end: Offset) -> Result<Option<Flush>, StorageError> {
-        let newest = self.segments.len() - 1;
+        self.newest().note_largest();
         let mut segments = Vec::new();
-        if !self.segments[newest].sealed && self.segments[newest].on_disk == OnDisk::Present {
-            self.newest().note_largest();
-            segments.push(self.segment_flush(newest, true)?);
+        for index in 0..self.segments.len() {
+            if !self.segments[index].sealed && self.segments[index].on_disk == OnDisk::Present {
+                segments.push(self.segment_flush(index, true)?);
+            }
         }
         let mut snapshots = std::mem::take(&mut self.unwritten_snapshots);
         let newest_snapshot = self.snapshots.last().copied().unwrap_or(self.segments[0].base.0);
@@ -297,7 +299,7 @@ impl State {
         if segments.is_empty() && snapshots.is_empty() && epochs.is_none() {
             return Ok(None);
         }
-        Ok(Some(Flush { dir: self.dir.clone(), segments, snapshots, epochs, names: true }))
+        Ok(Some(Flush { dir: self.dir.clone(), segments, snapshots, epochs, names: false, sync: false }))
     }
 
     // ---- read ----

@@ -36,7 +36,8 @@ pub struct Thalweg {
 }
 
 impl Thalweg {
-    /// Starts the built binary with `options` (`key=value`) on the data in `directory/data`.
+    /// Starts the built binary with `options` (`key=value`) on the data in `directory/data`. The first
+    /// listener is `PLAINTEXT://ADDRESS`; an option `listeners` must begin with it.
     pub fn start(directory: &Path, options: &[&str]) -> Thalweg {
         Thalweg::start_binary(Path::new(env!("CARGO_BIN_EXE_thalweg")), directory, options, &[])
     }
@@ -77,7 +78,7 @@ impl Thalweg {
         command.arg("-o").arg(format!("listeners=PLAINTEXT://{}", self.address));
         command.arg("-o").arg(format!("log.dirs={}", self.data().display()));
         for option in &self.options {
-            command.arg("-o").arg(option);
+            command.arg("-o").arg(option.replace("ADDRESS", &self.address.to_string()));
         }
         command.arg("--port-file").arg(self.port_file());
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));

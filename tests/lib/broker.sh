@@ -44,21 +44,17 @@ broker_start() {
 }
 
 start_apache() {
-  local dir=$1 port attempt
+  local dir=$1 port=
   shift
-  for attempt in 1 2 3; do
-    port=$(free_port)
-    {
-      printf '%s\n' "listeners=PLAINTEXT://127.0.0.1:$port" "log.dirs=$dir" "$@"
-    } >"$dir.properties"
-    : >"$broker_out"
-    "$tests/apache-kafka/run" "$dir.properties" >>"$broker_out" 2>&1 &
-    broker_pid=$!
-    BOOTSTRAP="127.0.0.1:$port"
-    broker_wait 90 grep -q 'Kafka Server started' "$broker_out" && return
-    grep -q 'Address already in use' "$broker_out" || return 1
-  done
-  return 1
+  # A directory keeps its port: the controller's address stands in its metadata.
+  [ ! -e "$dir.properties" ] || port=$(sed -n 's/^listeners=.*:\([0-9]*\)$/\1/p' "$dir.properties")
+  [ -n "$port" ] || port=$(free_port)
+  printf '%s\n' "listeners=PLAINTEXT://127.0.0.1:$port" "log.dirs=$dir" "$@" >"$dir.properties"
+  : >"$broker_out"
+  "$tests/apache-kafka/run" "$dir.properties" >>"$broker_out" 2>&1 &
+  broker_pid=$!
+  BOOTSTRAP="127.0.0.1:$port"
+  broker_wait 90 grep -q 'Kafka Server started' "$broker_out"
 }
 
 # Until the command holds; fails when the broker ends or the seconds are over.
@@ -80,12 +76,12 @@ broker_stop() {
   [ -n "$broker_pid" ] || return 0
   local pid=$broker_pid rc=0 end=$((SECONDS + 30))
   broker_pid=
-  kill -TERM "$pid" 2>/dev/null
+  kill -TERM "$pid" 2>/dev/null || true
   while kill -0 "$pid" 2>/dev/null; do
     if [ $SECONDS -ge $end ]; then
       kill -KILL "$pid"
       echo "the broker did not stop within 30 s" >&2
-      wait "$pid"
+      wait "$pid" || true
       return 1
     fi
     sleep 0.05
@@ -104,7 +100,7 @@ broker_stop() {
 
 broker_kill() {
   [ -n "$broker_pid" ] || return 0
-  kill -KILL "$broker_pid" 2>/dev/null
-  wait "$broker_pid" 2>/dev/null
+  kill -KILL "$broker_pid" 2>/dev/null || true
+  wait "$broker_pid" 2>/dev/null || true
   broker_pid=
 }

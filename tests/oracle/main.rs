@@ -6,6 +6,9 @@
 //! `ORACLE_LEFT` and `ORACLE_RIGHT` (host:port) put running brokers in their place, `ORACLE_ONLY=Fetch` or
 //! `ORACLE_ONLY=Fetch/sessions` runs a part, and the whole list of differences is written to
 //! `target/tmp/oracle-differences.txt`.
+//!
+//! needs: java
+//! limit: 900
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -100,7 +103,8 @@ fn answers_are_those_of_apache_kafka() {
     let ours = left.is_none().then(|| {
         let directory = directory.join("thalweg");
         std::fs::create_dir_all(&directory).expect("a directory for the broker");
-        Thalweg::start(&directory, OPTIONS)
+        let listeners = "listeners=PLAINTEXT://ADDRESS,CONTROLLER://127.0.0.1:1";
+        Thalweg::start(&directory, &[&[listeners], OPTIONS].concat())
     });
     let apache = apache.join().expect("Apache Kafka starts");
     let left = left.unwrap_or_else(|| ours.as_ref().expect("it was started").address);

@@ -334,6 +334,10 @@ fn differ(path: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
             let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
             for key in keys {
                 let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                // Apache Kafka's UNKNOWN_SERVER_ERROR is an exception that it did not foresee.
+                if key.ends_with("rrorCode") && *b == -1 && *a != 0 && a.is_number() {
+                    continue;
+                }
                 differ(&format!("{path}.{key}"), a, b, found);
             }
         }

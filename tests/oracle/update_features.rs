@@ -26,7 +26,6 @@ pub const CASES: &[Case] = &[
             ("metadata.version", 0),
             ("metadata.version", 100),
             ("metadata.version", -1),
-            ("group.version", 9),
         ] {
             for kind in [UPGRADE, SAFE, UNSAFE, 0, 9] {
                 update(pair, v, &[(name, level, kind)], true);
@@ -41,20 +40,15 @@ pub const CASES: &[Case] = &[
             ("metadata.version", 26),
             ("kraft.version", 1),
             ("kraft.version", 0),
-            ("transaction.version", 0),
-            ("transaction.version", 2),
             ("eligible.leader.replicas.version", 0),
             ("eligible.leader.replicas.version", 1),
-            ("share.version", 1),
-            ("group.version", 0),
-            ("group.version", 1),
         ] {
             for kind in [UPGRADE, SAFE, UNSAFE] {
                 update(pair, v, &[(name, level, kind)], true);
             }
         }
-        update(pair, v, &[("group.version", 1, UPGRADE), ("no.such.feature", 1, UPGRADE)], true);
-        update(pair, v, &[("group.version", 1, UPGRADE), ("group.version", 0, SAFE)], true);
+        update(pair, v, &[("metadata.version", 27, UPGRADE), ("no.such.feature", 1, UPGRADE)], true);
+        update(pair, v, &[("kraft.version", 1, UPGRADE), ("kraft.version", 0, SAFE)], true);
     }),
     every("a level moves for good", |pair, v| {
         for level in [0, 1] {

@@ -209,7 +209,7 @@ func checkAdmin(face Face) {
 	ensure(face.Topics()[topic], "the new topic is not listed")
 	ensure(face.RefusedAsExisting(face.CreateTopic(topic, 1, nil)), "a topic was created twice")
 	configs := face.TopicConfigs(topic)
-	ensure(configs["max.message.bytes"] == "200000" && configs["segment.bytes"] == "1073741824", "configs: %v", configs)
+	ensure(configs["max.message.bytes"] == "200000" && configs["delete.retention.ms"] == "86400000", "configs: %v", configs)
 	found := face.BrokerConfigCount()
 	ensure(found > 100, "%d configs of the broker", found)
 

@@ -220,7 +220,7 @@ public final class Clients implements AutoCloseable {
         }
         Map<String, String> configs = configs(ConfigResource.Type.TOPIC, topic);
         ensure("200000".equals(configs.get("max.message.bytes")), "configs: " + configs);
-        ensure("1073741824".equals(configs.get("segment.bytes")), "configs: " + configs);
+        ensure("86400000".equals(configs.get("delete.retention.ms")), "configs: " + configs);
         Node node = admin.describeCluster().nodes().get().iterator().next();
         ensure(!admin.describeCluster().clusterId().get().isEmpty(), "no cluster id");
         ensure(configs(ConfigResource.Type.BROKER, node.idString()).size() > 100, "few configs of the broker");

@@ -226,7 +226,7 @@ async function checkAdmin() {
   ensure(!(await createTopic(topic, 1, {})), "a topic was created twice");
   const found = await configs(2, topic);
   ensure(found["max.message.bytes"] === "200000", JSON.stringify(found));
-  ensure(found["segment.bytes"] === "1073741824", JSON.stringify(found));
+  ensure(found["delete.retention.ms"] === "86400000", JSON.stringify(found));
   const { brokers, clusterId } = await admin.describeCluster();
   ensure(clusterId && Object.keys(await configs(4, String(brokers[0].nodeId))).length > 100, "few configs of the broker");
 

@@ -123,7 +123,7 @@ fn check_admin(face: &mut dyn Face) {
     if !face.lacks().contains(&"configs") {
         let configs = face.topic_configs(&topic);
         assert_eq!(configs["max.message.bytes"], "200000");
-        assert_eq!(configs["segment.bytes"], "1073741824");
+        assert_eq!(configs["delete.retention.ms"], "86400000");
         assert!(face.broker_config_count() > 100);
         face.alter_config(&topic, &[("retention.ms", "-1"), ("max.message.bytes", "300000")]);
         wait_for("altered", || face.topic_configs(&topic)["max.message.bytes"] == "300000");
