@@ -98,8 +98,6 @@ impl Ring {
         uring.submitter().register_eventfd(bell.signal().0.as_raw_fd())?;
         let mut uring = uring;
         uring.completion().disable_eventfd();
-        // A registered descriptor saves its look-up on each enter; kernels without it work as well.
-        let _ = uring.submitter().register_ring_fd();
         let ring = Rc::new(Ring {
             uring: RefCell::new(uring),
             ops: RefCell::new(Ops::default()),
@@ -253,7 +251,11 @@ impl Ring {
         let sleep = Sleep::new(&self.bell);
         let mut closing_since = None;
         loop {
-            std::future::poll_fn(|cx| Poll::Ready(keeper.keep(cx, KEEP_ACTIVE, KEEP_ACTIVE / 2))).await;
+            std::future::poll_fn(|cx| {
+                keeper.keep(cx, KEEP_ACTIVE, KEEP_ACTIVE / 2);
+                Poll::Ready(())
+            })
+            .await;
             let mut count = self.turn(false);
             if self.bell.answer() {
                 rung();
