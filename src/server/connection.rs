@@ -55,10 +55,10 @@ pub struct Connection {
     stopping: Cell<bool>,
 }
 
-/// An answer that is due, with the memory of its request.
+/// An answer that is due, with the memory of its request while that is still in use.
 struct Due {
     answer: Answer,
-    _memory: Reservation,
+    memory: Option<Reservation>,
 }
 
 /// The answers under way, in order, and the wakers of the two loops.
@@ -222,7 +222,8 @@ impl Connection {
                 Err(reason) => return Ended::Refused(reason),
             };
             metrics::REQUESTS.add(1);
-            self.outbox.push(Due { answer, _memory: memory });
+            let memory = matches!(answer, Answer::Later(_)).then_some(memory);
+            self.outbox.push(Due { answer, memory });
             self.outbox.room(in_flight_max).await;
         }
     }
@@ -230,6 +231,7 @@ impl Connection {
     /// Reads one frame's bytes behind its length. `buffer` keeps what was read past it.
     async fn read_frame(&self, buffer: &mut BytesMut) -> Result<(Bytes, Reservation), Ended> {
         let shard = &self.context.shard;
+        self.frame_bytes.set(buffer.len() as u64);
         if buffer.is_empty() {
             // A quiet connection holds no buffer.
             *buffer = BytesMut::new();
@@ -321,11 +323,13 @@ impl Connection {
 
     /// Sends answers in order; `None` when all were sent after [`Outbox::close`].
     async fn write_loop(&self) -> Option<Ended> {
-        while let Some(Due { answer, _memory }) = self.outbox.next().await {
+        while let Some(Due { answer, memory }) = self.outbox.next().await {
             let reply = match answer {
                 Answer::Now(reply) => reply,
-                Answer::Later(wait) => wait.await,
+                Answer::Later(wait) | Answer::LongPoll(wait) => wait.await,
             };
+            // A client that does not read its answer does not keep the memory of its request.
+            drop(memory);
             match reply {
                 Reply::Send(parts) => {
                     if let Err(error) = sending::send(&self.socket, parts).await {
