@@ -17,7 +17,7 @@ use std::task::{Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::sending;
+use super::sending::{self, Outlet};
 use crate::api::{self, Answer, Context, Dispatch, Reply, Request};
 use crate::clock;
 use crate::metrics;
@@ -46,8 +46,11 @@ pub struct Connection {
     socket: Socket,
     context: Rc<Context>,
     outbox: Outbox,
-    /// When bytes last moved, for `connections.max.idle.ms`.
+    /// When bytes last moved, either way, for `connections.max.idle.ms`.
     last_active_ms: Cell<u64>,
+    /// An answer is leaving, and when bytes of answers last moved.
+    is_sending: Cell<bool>,
+    last_sent_ms: Cell<u64>,
     /// Bytes read since the frame under way began; its deadline, where one is set.
     frame_bytes: Cell<u64>,
     frame_deadline: Cell<Option<(u64, u64)>>,
@@ -93,6 +96,11 @@ impl Outbox {
         self.due.borrow().len() + usize::from(self.sending.get())
     }
 
+    /// Requests in line still use their memory.
+    fn holds_memory(&self) -> bool {
+        self.due.borrow().iter().any(|due| due.memory.is_some())
+    }
+
     /// The next answer; `None` when the read loop has ended and everything was sent.
     async fn next(&self) -> Option<Due> {
         poll_fn(|cx| {
@@ -133,6 +141,8 @@ impl Connection {
             context: Rc::new(context),
             outbox: Outbox::default(),
             last_active_ms: Cell::new(clock::monotonic_ms()),
+            is_sending: Cell::new(false),
+            last_sent_ms: Cell::new(0),
             frame_bytes: Cell::new(0),
             frame_deadline: Cell::new(None),
             waits_for_memory: Cell::new(false),
@@ -177,7 +187,8 @@ impl Connection {
         }
     }
 
-    /// Ends the connection when it was idle too long, or a frame is too slow. Called about every second.
+    /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
+    /// its next requests hold memory. Called about every second.
     /// Returns the reason where it did.
     pub fn expire(&self, now_ms: u64, idle_ms: u64, receive_timeout_ms: u64) -> Option<&'static str> {
         if self.waits_for_memory.get() {
@@ -194,8 +205,15 @@ impl Connection {
         } else if self.frame_bytes.get() > 0 {
             self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
         }
-        let waits = self.outbox.in_flight() > 0 && !self.outbox.sending.get();
-        if !waits && now_ms.saturating_sub(self.last_active_ms.get()) > idle_ms {
+        let unread_ms = now_ms.saturating_sub(self.last_sent_ms.get());
+        if self.is_sending.get() && self.outbox.holds_memory() && unread_ms > receive_timeout_ms {
+            let _already_closed = self.socket.shutdown(Shutdown::Both);
+            return Some(
+                "unread answers hold up the memory of later requests for thalweg.receive.timeout.ms",
+            );
+        }
+        let last_active_ms = self.last_active_ms.get().max(self.last_sent_ms.get());
+        if now_ms.saturating_sub(last_active_ms) > idle_ms {
             let _already_closed = self.socket.shutdown(Shutdown::Both);
             return Some("idle for connections.max.idle.ms");
         }
@@ -332,10 +350,14 @@ impl Connection {
             drop(memory);
             match reply {
                 Reply::Send(parts) => {
-                    if let Err(error) = sending::send(&self.socket, parts).await {
+                    let outlet = Outlet { socket: &self.socket, moved_ms: &self.last_sent_ms };
+                    self.last_sent_ms.set(clock::monotonic_ms());
+                    self.is_sending.set(true);
+                    let sent = sending::send(outlet, parts).await;
+                    self.is_sending.set(false);
+                    if let Err(error) = sent {
                         return Some(Ended::Failed(error));
                     }
-                    self.last_active_ms.set(clock::monotonic_ms());
                 }
                 Reply::Silence => {}
                 Reply::Close(reason) => return Some(Ended::Refused(reason)),
