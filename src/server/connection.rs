@@ -187,6 +187,11 @@ impl Connection {
         }
     }
 
+    /// Ends the connection without the answers that are due.
+    pub fn abort(&self) {
+        let _already_closed = self.socket.shutdown(Shutdown::Both);
+    }
+
     /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
     /// its next requests hold memory. Called about every second.
     /// Returns the reason where it did.
