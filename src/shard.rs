@@ -1,1 +1,604 @@
-//! All that one core owns, and the order in which it starts and stops.
+//! All that one core owns, and what all cores share.
+//!
+//! A [`Shard`] is state of one thread: its partitions, fetch sessions, request memory and appender, in `Rc`
+//! and `Cell`. Other cores reach it by [`post`] only. A [`Node`] is immutable or published: identity, log
+//! directories, addresses, the metadata image and the configuration's layers.
+//!
+//! Placement is a function: partition p of a topic lives on core `(hash(topic id) + p) mod cores`.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashMap;
+use glommio::sync::Semaphore;
+use kafka_protocol::messages::{AllocateProducerIdsRequest, BrokerId};
+
+use crate::broker::fetch_session::FetchSessions;
+use crate::broker::partition::{Partition, log_config};
+use crate::broker::replica::Leadership;
+use crate::cluster::Controller;
+use crate::config::{Layers, ServerConfig, TopicConfig, resolve_topic};
+use crate::metadata::image::Settings;
+use crate::metadata::{self, Broker, Image, ResourceType, Topic};
+use crate::runtime::broadcast::{Broadcast, Reader, View};
+use crate::runtime::memory::MemoryBound;
+use crate::runtime::shards::{self, Reply};
+use crate::runtime::tasks::{self, Queue, Task};
+use crate::storage::checkpoint::{self, Offsets};
+use crate::storage::{Appender, Log, Opening, Progress, StorageError};
+use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
+
+/// What all cores share.
+pub struct Node {
+    pub id: NodeId,
+    pub cluster_id: String,
+    pub log_dirs: Vec<LogDir>,
+    /// One a bound listener, with the address that clients are told.
+    pub endpoints: Vec<Endpoint>,
+    pub images: Arc<Broadcast<Image>>,
+    pub layers: Arc<Broadcast<Layers>>,
+}
+
+/// One of `log.dirs`.
+#[derive(Clone, Debug)]
+pub struct LogDir {
+    pub path: PathBuf,
+    /// `directory.id` of its meta.properties.
+    pub id: TopicId,
+    /// The last stop was clean: its logs are not scanned.
+    pub clean: bool,
+    /// What its checkpoint files said at start.
+    pub recovery_points: Offsets,
+    pub log_starts: Offsets,
+}
+
+/// A listener's name and what it advertises.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub listener: Arc<str>,
+    pub host: String,
+    pub port: u16,
+}
+
+/// The least that small request frames may take on a core.
+const SMALL_BYTES_MIN: u64 = 1024 * 1024;
+/// Logs that one core opens side by side.
+const OPENING_MAX: u64 = 32;
+
+/// The state of one core.
+pub struct Shard {
+    pub id: ShardId,
+    pub cores: usize,
+    pub node: Arc<Node>,
+    /// For large request frames.
+    pub memory: MemoryBound,
+    /// For small ones: an eighth of the whole, so that large frames that wait do not hold them up.
+    pub small_memory: MemoryBound,
+    pub sessions: RefCell<FetchSessions>,
+    pub appender: Rc<Appender>,
+    /// On the first core only.
+    pub controller: RefCell<Option<Controller>>,
+    /// Settles what the controller proposes, for as long as there is one.
+    pub controller_task: RefCell<Option<Task<()>>>,
+    pub stopping: Cell<bool>,
+    /// One writer of the checkpoint files at a time; used on the first core.
+    checkpoints: Semaphore,
+    /// The ids left of the block that was allocated last, and the one who may take from it; on the first core.
+    producer_ids: Cell<std::ops::Range<i64>>,
+    producer_id_turn: Semaphore,
+    /// Bytes that requests may take on this core.
+    pub request_bytes_max: u64,
+    opening: Semaphore,
+    /// What recovery has read and cut on this core.
+    pub recovery: Arc<Progress>,
+    /// What [`Shard::follow_image`] has brought this core in line with.
+    followed: RefCell<(View<Image>, View<Layers>)>,
+    server: Arc<ServerConfig>,
+    images: Reader<Image>,
+    layers: Reader<Layers>,
+    partitions: RefCell<AHashMap<(TopicId, PartitionId), Rc<Partition>>>,
+    topic_configs: RefCell<AHashMap<TopicId, ResolvedConfig>>,
+}
+
+/// A topic's configuration and what it was made of.
+struct ResolvedConfig {
+    overrides: Option<Settings>,
+    layers: View<Layers>,
+    config: Rc<TopicConfig>,
+}
+
+/// The controller gave no block of producer ids.
+#[derive(Debug)]
+pub struct ProducerIdsGone;
+
+/// One question about a partition, for [`Shard::on_owners`].
+pub struct Ask<T> {
+    pub topic: TopicId,
+    pub partition: PartitionId,
+    pub with: T,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+}
+
+/// The shard of this thread.
+pub fn current() -> Rc<Shard> {
+    CURRENT.with_borrow(|shard| shard.clone().expect("a shard is installed before its core serves"))
+}
+
+/// Puts `f` into the mailbox of `to`; ends when it stands there. `f` runs on that core, in order; the reply
+/// resolves when the future that `f` returns has ended.
+pub async fn post<R, Fut>(to: ShardId, f: impl FnOnce(Rc<Shard>) -> Fut + Send + 'static) -> Reply<R>
+where
+    R: Send + 'static,
+    Fut: Future<Output = R> + 'static,
+{
+    shards::call(to, move || f(current())).await
+}
+
+/// Which core owns a partition.
+pub fn owner(topic: TopicId, partition: PartitionId, cores: usize) -> ShardId {
+    let id = topic.0.as_u128();
+    let hash = (id as u64) ^ ((id >> 64) as u64);
+    let slot = hash.wrapping_add(partition.0 as u64) % cores as u64;
+    ShardId(u16::try_from(slot).expect("cores are counted in 16 bits"))
+}
+
+impl Shard {
+    /// Makes this thread's shard and installs it.
+    pub fn install(node: Arc<Node>, server: Arc<ServerConfig>, cores: usize) -> Rc<Shard> {
+        let id = shards::shard_id();
+        let request_bytes_max = server.queued_max_request_bytes / cores as u64;
+        // One largest frame a core always fits.
+        let large_bytes_max =
+            (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
+        let (images, layers) = (node.images.reader(), node.layers.reader());
+        let sessions =
+            FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
+        let shard = Rc::new(Shard {
+            id,
+            cores,
+            memory: MemoryBound::new(large_bytes_max),
+            small_memory: MemoryBound::new((request_bytes_max / 8).max(SMALL_BYTES_MIN)),
+            sessions: RefCell::new(sessions),
+            appender: Appender::new(),
+            controller: RefCell::new(None),
+            controller_task: RefCell::new(None),
+            stopping: Cell::new(false),
+            checkpoints: Semaphore::new(1),
+            producer_ids: Cell::default(),
+            producer_id_turn: Semaphore::new(1),
+            request_bytes_max,
+            opening: Semaphore::new(OPENING_MAX),
+            recovery: Arc::default(),
+            followed: RefCell::new((images.get(), layers.get())),
+            images,
+            layers,
+            node,
+            server,
+            partitions: RefCell::default(),
+            topic_configs: RefCell::default(),
+        });
+        CURRENT.with_borrow_mut(|current| *current = Some(shard.clone()));
+        shard
+    }
+
+    /// Takes the shard from its thread; what it owned is dropped with its last `Rc`.
+    pub fn uninstall() {
+        CURRENT.with_borrow_mut(|current| *current = None);
+    }
+
+    /// The configuration that was given at start. What may change while running is in [`Shard::layers`].
+    pub fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    pub fn layers(&self) -> View<Layers> {
+        self.layers.get()
+    }
+
+    pub fn image(&self) -> View<Image> {
+        self.images.get()
+    }
+
+    pub fn owner(&self, topic: TopicId, partition: PartitionId) -> ShardId {
+        owner(topic, partition, self.cores)
+    }
+
+    pub fn partition(&self, topic: TopicId, partition: PartitionId) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&(topic, partition)).cloned()
+    }
+
+    /// Every partition of this core.
+    pub fn partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// A topic's configuration now; resolved again only when something under it changed.
+    pub fn topic_config(&self, topic: &Topic) -> Rc<TopicConfig> {
+        let image = self.image();
+        let overrides = image.settings(ResourceType::Topic, &topic.name);
+        let layers = self.layers();
+        let mut resolved = self.topic_configs.borrow_mut();
+        if let Some(known) = resolved.get(&topic.id)
+            && known.layers.is_same(&layers)
+            && same(known.overrides.as_ref(), overrides)
+        {
+            return known.config.clone();
+        }
+        let empty = Settings::default();
+        let config = match resolve_topic(&layers, overrides.unwrap_or(&empty)) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(topic = %topic.name, %error, "a stored topic configuration does not parse; the broker's defaults act");
+                layers.server.topic_defaults.clone()
+            }
+        };
+        let config = Rc::new(config);
+        let overrides = overrides.cloned();
+        resolved.insert(topic.id, ResolvedConfig { overrides, layers, config: config.clone() });
+        config
+    }
+
+    /// Brings this core's partitions in line with the image: opens what it now owns, drops what is gone,
+    /// takes epochs and configurations. Opening runs side by side.
+    pub async fn follow_image(self: &Rc<Self>) {
+        let (image, layers) = (self.image(), self.layers());
+        let (image_before, layers_before) = self.followed.replace((image.clone(), layers.clone()));
+        self.drop_deleted(&image).await;
+        let mut opening = Vec::new();
+        for topic in image.topics() {
+            let settings = |image: &Image| image.settings(ResourceType::Topic, &topic.name).cloned();
+            let unchanged =
+                image_before.topic_by_id(topic.id).is_some_and(|before| Arc::ptr_eq(before, topic))
+                    && same(settings(&image).as_ref(), settings(&image_before).as_ref())
+                    && layers.is_same(&layers_before);
+            if unchanged {
+                continue;
+            }
+            for (id, registration) in topic.numbered() {
+                if self.owner(topic.id, id) != self.id {
+                    continue;
+                }
+                match self.partition(topic.id, id) {
+                    Some(partition) => {
+                        partition.take_leadership(leadership(registration));
+                        let config = self.topic_config(topic);
+                        partition.take_config(&config);
+                        let expiration = self.layers().server.producer_id_expiration_ms;
+                        partition.log().set_config(Rc::new(log_config(&config, expiration)));
+                    }
+                    None if registration.leader == self.node.id => {
+                        let (shard, topic) = (self.clone(), topic.clone());
+                        opening.push(tasks::spawn(Queue::Requests, async move {
+                            let _in_turn = shard.opening.acquire_permit(1).await;
+                            shard.clone().open(&topic, id).await;
+                        }));
+                    }
+                    None => {}
+                }
+            }
+        }
+        for open in opening {
+            open.await;
+        }
+    }
+
+    /// When it returns the directories have other names: a topic of the same name can be made.
+    async fn drop_deleted(&self, image: &Image) {
+        let gone: Vec<Rc<Partition>> = {
+            let mut partitions = self.partitions.borrow_mut();
+            let keys: Vec<_> =
+                partitions.keys().filter(|(topic, _)| image.topic_by_id(*topic).is_none()).copied().collect();
+            keys.iter().filter_map(|key| partitions.remove(key)).collect()
+        };
+        for partition in gone {
+            self.topic_configs.borrow_mut().remove(&partition.topic_id);
+            partition.waiters().rouse_all();
+            if let Err(error) = partition.log().delete().await {
+                tracing::error!(partition = %partition.name(), %error, "a deleted partition's files stay");
+            }
+        }
+    }
+
+    async fn open(self: Rc<Self>, topic: &Arc<Topic>, id: PartitionId) {
+        let name = TopicPartition { topic: topic.name.clone(), partition: id };
+        let dir = self.dir_of(&name);
+        let config = self.topic_config(topic);
+        let expiration = self.layers().server.producer_id_expiration_ms;
+        let opening = Opening {
+            clean: dir.clean,
+            recovery_point: dir.recovery_points.get(&name).copied().unwrap_or(Offset::ZERO),
+            log_start: dir.log_starts.get(&name).copied().unwrap_or(Offset::ZERO),
+            topic_id: Some(topic.id),
+            progress: Some(self.recovery.clone()),
+        };
+        let path = dir.path.join(name.to_string());
+        match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {
+            Ok(log) => {
+                let Some(registration) = topic.partition(id) else { return };
+                let partition =
+                    Partition::leading(topic.name.clone(), topic.id, id, log, leadership(registration), &config);
+                self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
+            }
+            Err(error) => {
+                tracing::error!(partition = %name, %error, "a partition is offline: its log cannot be opened");
+            }
+        }
+    }
+
+    /// The log directory that holds a partition, or will: where its files are, else by its number.
+    pub fn dir_of(&self, name: &TopicPartition) -> &LogDir {
+        &self.node.log_dirs[self.dir_index_of(name)]
+    }
+
+    fn dir_index_of(&self, name: &TopicPartition) -> usize {
+        let dirs = &self.node.log_dirs;
+        let held = || dirs.iter().position(|dir| dir.path.join(name.to_string()).is_dir());
+        match dirs.len() {
+            1 => 0,
+            count => held().unwrap_or(name.partition.0 as usize % count),
+        }
+    }
+
+    /// Runs `f` for each question on the core that owns its partition (`None` where that core does not lead
+    /// it), in order for each core. The answers come core by core, so `f` returns what tells them apart.
+    pub async fn on_owners<T, R, Fut>(
+        self: &Rc<Self>,
+        asks: Vec<Ask<T>>,
+        f: impl Fn(Option<Rc<Partition>>, T) -> Fut + Clone + Send + 'static,
+    ) -> Vec<R>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        let mut by_owner: Vec<(ShardId, Vec<Ask<T>>)> = Vec::new();
+        for ask in asks {
+            let owner = self.owner(ask.topic, ask.partition);
+            match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, asks)) => asks.push(ask),
+                None => by_owner.push((owner, vec![ask])),
+            }
+        }
+        let mut posted = Vec::with_capacity(by_owner.len());
+        for (owner, asks) in by_owner {
+            let f = f.clone();
+            let run = move |shard: Rc<Shard>| async move {
+                let mut answers = Vec::with_capacity(asks.len());
+                for ask in asks {
+                    answers.push(f(shard.partition(ask.topic, ask.partition), ask.with).await);
+                }
+                answers
+            };
+            posted.push(post(owner, run).await);
+        }
+        let mut answers = Vec::new();
+        for reply in posted {
+            answers.extend(reply.await.unwrap_or_default());
+        }
+        answers
+    }
+
+    /// Asks every core and gathers what they say.
+    pub async fn gather<R: Send + 'static>(
+        &self,
+        f: impl Fn(&Shard) -> Vec<R> + Clone + Send + 'static,
+    ) -> Vec<R> {
+        let mut posted = Vec::with_capacity(self.cores);
+        for core in 0..self.cores {
+            let f = f.clone();
+            let to = ShardId(u16::try_from(core).expect("cores are counted in 16 bits"));
+            posted.push(post(to, move |shard| std::future::ready(f(&shard))).await);
+        }
+        let mut gathered = Vec::new();
+        for reply in posted {
+            gathered.extend(reply.await.unwrap_or_default());
+        }
+        gathered
+    }
+
+    /// Has every core follow the image that was published last; ends when all have.
+    pub async fn follow_everywhere(&self) {
+        self.publish_layers();
+        let mut posted = Vec::with_capacity(self.cores);
+        for core in 0..self.cores {
+            let to = ShardId(u16::try_from(core).expect("cores are counted in 16 bits"));
+            posted.push(post(to, |shard| async move { shard.follow_image().await }).await);
+        }
+        for reply in posted {
+            let _stopped = reply.await;
+        }
+    }
+
+    /// Publishes the configuration's layers again where the metadata changed a broker key.
+    fn publish_layers(&self) {
+        let image = self.image();
+        let layers = self.layers();
+        let empty = Settings::default();
+        let default = image.settings(ResourceType::Broker, "").unwrap_or(&empty);
+        let own = image.settings(ResourceType::Broker, &self.node.id.to_string()).unwrap_or(&empty);
+        if *default == layers.dynamic_default && *own == layers.dynamic_broker {
+            return;
+        }
+        let (changed, left_out) = layers.with_dynamic(default, own);
+        for key in left_out {
+            tracing::warn!(key, "a dynamic broker configuration is left out");
+        }
+        self.node.layers.publish(Arc::new(changed));
+    }
+
+    /// Every partition of the process with its log directory and bytes.
+    pub async fn log_sizes(&self) -> Vec<(TopicPartition, usize, u64)> {
+        self.gather(|shard| {
+            let line = |partition: &Rc<Partition>| {
+                let name = partition.name();
+                let dir = shard.dir_index_of(&name);
+                (name, dir, partition.log().size_bytes())
+            };
+            shard.partitions().iter().map(line).collect()
+        })
+        .await
+    }
+
+    /// Writes the checkpoint files of every log directory from what all cores say. Durable when it returns.
+    pub async fn write_checkpoints(&self) -> std::io::Result<()> {
+        let _in_turn =
+            self.checkpoints.acquire_permit(1).await.map_err(|_closed| std::io::ErrorKind::Interrupted)?;
+        let lines = self
+            .gather(|shard| {
+                let line = |partition: &Rc<Partition>| {
+                    let name = partition.name();
+                    let log = partition.log();
+                    let dir = shard.dir_index_of(&name);
+                    (name, dir, log.flushed(), partition.high_watermark(), log.log_start())
+                };
+                shard.partitions().iter().map(line).collect()
+            })
+            .await;
+        for (index, dir) in self.node.log_dirs.iter().enumerate() {
+            let mut recovery_points = Offsets::new();
+            let mut high_watermarks = Offsets::new();
+            let mut log_starts = Offsets::new();
+            for (name, _, flushed, high_watermark, log_start) in lines.iter().filter(|line| line.1 == index) {
+                recovery_points.insert(name.clone(), *flushed);
+                high_watermarks.insert(name.clone(), *high_watermark);
+                if *log_start > Offset::ZERO {
+                    log_starts.insert(name.clone(), *log_start);
+                }
+            }
+            let path = dir.path.clone();
+            glommio::executor()
+                .spawn_blocking(move || {
+                    checkpoint::write_offsets(&path.join(checkpoint::RECOVERY_POINTS), &recovery_points)?;
+                    checkpoint::write_offsets(&path.join(checkpoint::HIGH_WATERMARKS), &high_watermarks)?;
+                    checkpoint::write_offsets(&path.join(checkpoint::LOG_STARTS), &log_starts)
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Has the first core write the checkpoint files; a raised log start is durable when it returns.
+    pub async fn keep_log_starts(&self) -> std::io::Result<()> {
+        let posted = post(ShardId(0), |first| async move { first.write_checkpoints().await }).await;
+        posted.await.unwrap_or_else(|_stopped| Err(std::io::ErrorKind::Interrupted.into()))
+    }
+
+    /// A producer id that nobody had before, out of the durable block that the first core holds.
+    pub async fn next_producer_id(&self) -> Result<i64, ProducerIdsGone> {
+        let posted = post(ShardId(0), |first| async move { first.take_producer_id().await }).await;
+        posted.await.unwrap_or(Err(ProducerIdsGone))
+    }
+
+    async fn take_producer_id(&self) -> Result<i64, ProducerIdsGone> {
+        let _in_turn = self.producer_id_turn.acquire_permit(1).await.map_err(|_closed| ProducerIdsGone)?;
+        let mut block = self.producer_ids.take();
+        if block.is_empty() {
+            let controller = self.controller.borrow().clone().ok_or(ProducerIdsGone)?;
+            let epoch = self.image().broker(self.node.id).map_or(-1, |broker| broker.epoch);
+            let request = AllocateProducerIdsRequest::default()
+                .with_broker_id(BrokerId(self.node.id.0))
+                .with_broker_epoch(epoch);
+            let given =
+                controller.allocate_producer_ids(&request).await.map_err(|_failed| ProducerIdsGone)?;
+            if given.error_code != 0 || given.producer_id_len <= 0 {
+                tracing::error!(code = given.error_code, "the controller gave no producer ids");
+                return Err(ProducerIdsGone);
+            }
+            let start = given.producer_id_start.0;
+            block = start..start + i64::from(given.producer_id_len);
+        }
+        let id = block.start;
+        block.start += 1;
+        self.producer_ids.set(block);
+        Ok(id)
+    }
+
+    /// Runs `f` with the controller, on its core; `None` while there is none.
+    pub async fn on_controller<R, Fut>(&self, f: impl FnOnce(Controller) -> Fut + Send + 'static) -> Option<R>
+    where
+        R: Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        let posted = post(ShardId(0), move |first| async move {
+            let controller = first.controller.borrow().clone()?;
+            Some(f(controller).await)
+        })
+        .await;
+        posted.await.ok().flatten()
+    }
+
+    /// Flushes and closes every log of this core. Nothing is appended after.
+    pub async fn close_logs(&self) -> Result<(), StorageError> {
+        let mut first_error = Ok(());
+        for partition in self.partitions() {
+            if let Err(error) = partition.log().close().await {
+                tracing::error!(topic = %partition.topic, partition = partition.id.0, %error, "a log did not close cleanly");
+                first_error = first_error.and(Err(error));
+            }
+        }
+        first_error
+    }
+}
+
+fn leadership(partition: &metadata::Partition) -> Leadership {
+    Leadership {
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        isr: partition.isr.clone(),
+    }
+}
+
+/// Waits for `future`, at most `time`; false when the time was up first.
+pub async fn until(time: Duration, future: impl Future<Output = ()>) -> bool {
+    let timer = async {
+        glommio::timer::sleep(time).await;
+        false
+    };
+    let done = async {
+        future.await;
+        true
+    };
+    futures_lite::future::or(done, timer).await
+}
+
+impl Node {
+    /// A broker's address at a listener. Ours is known without the metadata.
+    pub fn endpoint(&self, broker: &Broker, listener: &str) -> Option<Endpoint> {
+        if broker.id == self.id {
+            return self.endpoints.iter().find(|endpoint| &*endpoint.listener == listener).cloned();
+        }
+        let endpoint = broker.endpoint(listener)?;
+        Some(Endpoint { listener: listener.into(), host: endpoint.host.clone(), port: endpoint.port })
+    }
+}
+
+fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_of_a_topic_spread_over_the_cores() {
+        let topic = TopicId::random();
+        let mut owned = [0; 4];
+        for p in 0..8 {
+            owned[owner(topic, PartitionId(p), 4).0 as usize] += 1;
+        }
+        assert_eq!(owned, [2; 4]);
+    }
+}

@@ -131,6 +131,11 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// The topics that brokers write themselves; clients may read them, and only administrators write to them.
+pub fn is_internal_topic(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,1 +1,268 @@
-//! The dispatch table and one file per API or small family.
+//! The dispatch table: one row an API (key, versions, handler), one file an API or small family.
+//!
+//! To add an API: write `api/its_name.rs` with `pub async fn handle(context, request, version) -> Response`
+//! over kafka-protocol's message structs, and add one row to [`TABLE`]. The row makes the API dispatched,
+//! walked, and advertised by ApiVersions. Produce and Fetch, whose waits overlap, use `ordered!`; every other
+//! API uses `alone!`: the connection reads its next request when this one is answered.
+//!
+//! `errors.rs` is the only place where our errors become Kafka codes.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
+
+use crate::protocol::frame::{self, RequestHeader};
+use crate::protocol::message;
+use crate::protocol::wire::StrBytes;
+use crate::shard::Shard;
+use crate::storage::Slice;
+
+mod alter_configs;
+mod api_versions;
+mod delete_records;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
+mod errors;
+mod fetch;
+mod init_producer_id;
+mod list_config_resources;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod partition_reassignments;
+mod produce;
+mod topics;
+mod update_features;
+
+/// What a handler may know of who asks.
+pub struct Context {
+    pub shard: Rc<Shard>,
+    /// The listener that the connection came in by; answers advertise its addresses.
+    pub listener: Arc<str>,
+    pub peer: SocketAddr,
+    /// As the last request named it.
+    pub client_id: RefCell<Option<StrBytes>>,
+    /// Name and version of the client's library, as ApiVersions told them (KIP-511).
+    pub software: RefCell<Option<(Box<str>, Box<str>)>>,
+}
+
+impl Context {
+    /// Notes the client id of a request.
+    pub fn know_client(&self, client_id: Option<&StrBytes>) {
+        let mut known = self.client_id.borrow_mut();
+        if known.as_ref() != client_id {
+            // A copy of its own: the frame that it came in is let go.
+            *known = client_id.map(|id| StrBytes::from_string(id.to_string()));
+        }
+    }
+}
+
+/// The operations on a topic, as bits by Kafka's numbers: what everyone may do where nobody is refused.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// The operations on the cluster.
+const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// One request: its header and the bytes behind it.
+pub struct Request {
+    pub header: RequestHeader,
+    pub body: Bytes,
+}
+
+/// A piece of an answer, in sending order.
+pub enum Part {
+    Bytes(Bytes),
+    /// Record batches that leave from the file, by splice where they are large.
+    File(Slice),
+}
+
+/// What goes back for one request.
+pub enum Reply {
+    /// A whole answer, from its length prefix on.
+    Send(Vec<Part>),
+    /// Produce with acks=0: nothing is sent.
+    Silence,
+    /// The connection ends without an answer; the reason is for the log.
+    Close(String),
+}
+
+/// A handler's result: the reply, or the wait for it. While an `Answer::Later` waits, the connection reads on.
+pub enum Answer {
+    Now(Reply),
+    Later(Pin<Box<dyn Future<Output = Reply>>>),
+}
+
+type Running = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// A row of the dispatch table.
+pub struct Row {
+    pub key: ApiKey,
+    /// The versions that are served and advertised.
+    pub versions: (i16, i16),
+    /// The highest version is served and advertised only under `unstable.api.versions.enable`.
+    pub unstable_from: Option<i16>,
+    /// The body is walked against its schema before the handler sees it.
+    walked: bool,
+    handler: fn(Rc<Context>, Request) -> Running,
+}
+
+macro_rules! ordered {
+    ($key:ident, $versions:expr, $handler:path) => {
+        Row {
+            key: ApiKey::$key,
+            versions: $versions,
+            unstable_from: None,
+            walked: false,
+            handler: |context, request| Box::pin($handler(context, request)),
+        }
+    };
+}
+
+macro_rules! alone {
+    ($key:ident, $versions:expr, $handler:path) => {
+        alone!($key, $versions, unstable None, $handler)
+    };
+    ($key:ident, $versions:expr, unstable $unstable:expr, $handler:path) => {
+        Row {
+            key: ApiKey::$key,
+            versions: $versions,
+            unstable_from: $unstable,
+            walked: true,
+            handler: |context, request| {
+                Box::pin(async move {
+                    let version = request.header.api_version;
+                    let asked = match message::decode(request.body, version) {
+                        Ok(asked) => asked,
+                        Err(error) => return Answer::Now(Reply::Close(error.to_string())),
+                    };
+                    let response = $handler(&context, asked, version).await;
+                    Answer::Now(encode(&request.header, &response))
+                })
+            },
+        }
+    };
+}
+
+/// Every API that this broker serves, in the order of their keys.
+pub static TABLE: &[Row] = &[
+    ordered!(Produce, (3, 13), produce::handle),
+    ordered!(Fetch, (4, 18), fetch::handle),
+    alone!(ListOffsets, (1, 10), list_offsets::handle),
+    alone!(Metadata, (0, 13), metadata::handle),
+    alone!(ApiVersions, (0, 4), api_versions::handle),
+    alone!(CreateTopics, (2, 7), topics::create),
+    alone!(DeleteTopics, (1, 6), topics::delete),
+    alone!(DeleteRecords, (0, 2), delete_records::handle),
+    alone!(InitProducerId, (0, 5), init_producer_id::handle),
+    alone!(OffsetForLeaderEpoch, (2, 4), offset_for_leader_epoch::handle),
+    alone!(DescribeConfigs, (1, 4), describe_configs::handle),
+    alone!(AlterConfigs, (0, 2), alter_configs::legacy),
+    alone!(DescribeLogDirs, (1, 4), describe_log_dirs::handle),
+    alone!(CreatePartitions, (0, 3), topics::create_partitions),
+    alone!(ElectLeaders, (0, 2), elect_leaders::handle),
+    alone!(IncrementalAlterConfigs, (0, 1), alter_configs::incremental),
+    alone!(ListPartitionReassignments, (0, 0), partition_reassignments::list),
+    alone!(DescribeQuorum, (0, 2), describe_quorum::handle),
+    alone!(UpdateFeatures, (0, 2), update_features::handle),
+    alone!(DescribeCluster, (0, 2), describe_cluster::handle),
+    alone!(DescribeProducers, (0, 0), describe_producers::handle),
+    alone!(ListConfigResources, (0, 1), list_config_resources::handle),
+    alone!(DescribeTopicPartitions, (0, 0), describe_topic_partitions::handle),
+];
+
+/// What to do with a request, by its key and version.
+pub enum Dispatch {
+    Run(&'static Row),
+    /// ApiVersions in a version we do not know: answered in version 0 with UNSUPPORTED_VERSION.
+    UnknownApiVersions,
+    /// Any other key or version that is not in the table: the connection is closed, as Kafka does.
+    Refuse,
+}
+
+/// Finds the row of a request. `unstable` is `unstable.api.versions.enable`.
+pub fn find(api_key: i16, version: i16, unstable: bool) -> Dispatch {
+    let Some(row) = TABLE.iter().find(|row| row.key as i16 == api_key) else { return Dispatch::Refuse };
+    let (oldest, newest) = row.served(unstable);
+    match (oldest..=newest).contains(&version) {
+        true => Dispatch::Run(row),
+        false if row.key == ApiKey::ApiVersions => Dispatch::UnknownApiVersions,
+        false => Dispatch::Refuse,
+    }
+}
+
+impl Row {
+    /// Whether the body has to pass the walk first. Produce and Fetch have decoders that are bounded themselves.
+    pub fn is_walked(&self) -> bool {
+        self.walked
+    }
+
+    /// The versions served, oldest and newest.
+    pub fn served(&self, unstable: bool) -> (i16, i16) {
+        match self.unstable_from {
+            Some(first) if !unstable => (self.versions.0, first - 1),
+            _ => self.versions,
+        }
+    }
+}
+
+/// Runs a request whose body passed the walk. The future ends when the request has taken effect; what is
+/// left is in [`Answer::Later`].
+pub fn run(row: &Row, context: Rc<Context>, request: Request) -> Running {
+    (row.handler)(context, request)
+}
+
+/// The answer to ApiVersions in a version we do not know.
+pub fn refuse_api_versions(header: &RequestHeader) -> Reply {
+    api_versions::refuse(header)
+}
+
+/// Encodes a whole answer, from its length prefix on.
+fn encode<T: kafka_protocol::protocol::Encodable>(header: &RequestHeader, response: &T) -> Reply {
+    let mut buffer = begin(header);
+    match message::encode_into(&mut buffer, response, header.api_version) {
+        Ok(()) => finish(vec![Part::Bytes(buffer.freeze())]),
+        Err(error) => Reply::Close(format!("the answer could not be encoded: {error}")),
+    }
+}
+
+/// The beginning of an answer: room for its length, then the response header.
+fn begin(header: &RequestHeader) -> BytesMut {
+    let mut buffer = BytesMut::with_capacity(256);
+    buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+    frame::encode_response_header(&mut buffer, header.api_key, header.api_version, header.correlation_id);
+    buffer
+}
+
+const LENGTH_BYTES: usize = 4;
+
+/// Ends an answer that [`begin`] began: its length, slices included, goes to the front.
+fn finish(mut parts: Vec<Part>) -> Reply {
+    let bytes: u64 = parts
+        .iter()
+        .map(|part| match part {
+            Part::Bytes(bytes) => bytes.len() as u64,
+            Part::File(slice) => u64::from(slice.length),
+        })
+        .sum();
+    let Ok(length) = i32::try_from(bytes - LENGTH_BYTES as u64) else {
+        return Reply::Close(format!("an answer of {bytes} bytes is longer than a frame can be"));
+    };
+    let Some(Part::Bytes(first)) = parts.first_mut() else {
+        return Reply::Close("an answer has no head".into());
+    };
+    // Nobody else holds the head yet, so this does not copy.
+    let mut head = BytesMut::from(std::mem::take(first));
+    head[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    *first = head.freeze();
+    Reply::Send(parts)
+}

@@ -1,1 +1,9 @@
-//! What a broker does with its partitions: role and watermarks, appends, reads, waiters.
+//! What a broker does with its partitions.
+//!
+//! [`replica`] holds role, epochs and watermarks as a pure value; [`partition`] joins it to the log;
+//! [`waiters`] wakes the fetches that wait for bytes; [`fetch_session`] remembers what a consumer asked for.
+
+pub mod fetch_session;
+pub mod partition;
+pub mod replica;
+pub mod waiters;

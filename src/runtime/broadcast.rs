@@ -86,6 +86,11 @@ impl<T> Reader<T> {
 pub struct View<T>(Rc<Arc<T>>);
 
 impl<T> View<T> {
+    /// Whether both hold the very same publication.
+    pub fn is_same(&self, other: &View<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The value in a form that may leave the core.
     pub fn share(&self) -> Arc<T> {
         (*self.0).clone()

@@ -1,0 +1,519 @@
+//! Fetch: session, reads on the owners, the long poll, and an answer made of file slices.
+//!
+//! A fetch that finds too little registers one [`FetchWait`] with every partition it read, on the owners,
+//! and reads again when it wakes: by enough bytes, by its time, or by a partition that failed or went away.
+//! Leaving deregisters everywhere ([`Registered`] does so when it is dropped).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::error::ResponseError;
+
+use super::errors::{self, Code};
+use super::{Answer, Context, Part, Reply, Request};
+use crate::broker::fetch_session::{
+    FetchSessions, NO_SESSION, Outcome, PartitionKey, Plan, SessionRequest, TopicKey, Wanted,
+};
+use crate::broker::partition::{FetchFrom, FetchRefused, Fetched};
+use crate::broker::waiters::FetchWait;
+use crate::clock;
+use crate::protocol::fetch::{
+    self as wire, FetchPartitionResponse, FetchRecords, FetchRequest, FetchResponse, FetchTopicResponse,
+    decode_request, encode_response,
+};
+use crate::protocol::wire::StrBytes;
+use crate::runtime::tasks::{self, Queue};
+use crate::shard::{self, Shard};
+use crate::storage::Slice;
+use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
+
+/// The isolation level of a consumer that reads committed records only.
+const READ_COMMITTED: i8 = 1;
+
+/// What one fetch asks, apart from its partitions.
+#[derive(Clone, Copy)]
+struct Limits {
+    max_wait_ms: u64,
+    min_bytes: u64,
+    max_bytes: u64,
+    committed_only: bool,
+}
+
+/// One partition on its way to its owner.
+#[derive(Clone)]
+struct Read {
+    place: usize,
+    topic: TopicId,
+    partition: PartitionId,
+    wanted: Wanted,
+}
+
+/// What became of one partition, at its place in the answer.
+struct Line {
+    key: PartitionKey,
+    wanted: Wanted,
+    topic: TopicId,
+    result: Result<Fetched, i16>,
+}
+
+pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
+    let version = request.header.api_version;
+    let asked = match decode_request(&request.body, version) {
+        Ok(asked) => asked,
+        Err(error) => return Answer::Now(Reply::Close(error.to_string())),
+    };
+    let shard = context.shard.clone();
+    let most = i64::from(shard.server().fetch_max_bytes);
+    let max_bytes = i64::from(asked.max_bytes).clamp(0, most) as u64;
+    let limits = Limits {
+        max_wait_ms: u64::try_from(asked.max_wait_ms).unwrap_or(0),
+        min_bytes: (i64::from(asked.min_bytes).max(0) as u64).min(max_bytes),
+        max_bytes,
+        committed_only: asked.isolation_level == READ_COMMITTED,
+    };
+    if asked.replica_id >= 0 {
+        return Answer::Now(error_reply(&request, ResponseError::ClusterAuthorizationFailed.code()));
+    }
+    let plan = begin_session(&shard, asked, version).await;
+    Answer::Later(Box::pin(serve(shard, request, plan, limits)))
+}
+
+/// Finds the request's session on its home core.
+async fn begin_session(shard: &Rc<Shard>, asked: FetchRequest, version: i16) -> Plan {
+    let request = session_request(asked, version);
+    let now_ms = clock::monotonic_ms();
+    let home = match request.session_id {
+        NO_SESSION => shard.id,
+        id => FetchSessions::home_of(id, shard.cores),
+    };
+    if home == shard.id {
+        return shard.sessions.borrow_mut().begin(request, now_ms);
+    }
+    let posted =
+        shard::post(home, move |home| async move { home.sessions.borrow_mut().begin(request, now_ms) }).await;
+    posted.await.unwrap_or_else(|_gone| Plan::Sessionless(Vec::new()))
+}
+
+fn session_request(asked: FetchRequest, version: i16) -> SessionRequest {
+    let by_topic_id = version >= 13;
+    let topic_key = |name: &StrBytes, id: TopicId| match by_topic_id {
+        true => TopicKey::Id(id),
+        false => TopicKey::Name(Arc::from(&**name)),
+    };
+    let mut wanted = Vec::new();
+    for topic in &asked.topics {
+        let topic_key = topic_key(&topic.name, topic.topic_id);
+        for partition in &topic.partitions {
+            let key = PartitionKey { topic: topic_key.clone(), partition: partition.partition };
+            wanted.push((
+                key,
+                Wanted {
+                    fetch_offset: partition.fetch_offset,
+                    log_start_offset: partition.log_start_offset,
+                    max_bytes: partition.partition_max_bytes,
+                    current_leader_epoch: partition.current_leader_epoch,
+                    last_fetched_epoch: partition.last_fetched_epoch,
+                },
+            ));
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in &asked.forgotten {
+        let topic_key = topic_key(&topic.name, topic.topic_id);
+        forgotten.extend(
+            topic.partitions.iter().map(|p| PartitionKey { topic: topic_key.clone(), partition: *p }),
+        );
+    }
+    // Versions before 7 know no sessions; they decode to session 0 and the final epoch.
+    SessionRequest {
+        session_id: asked.session_id,
+        epoch: asked.session_epoch,
+        by_topic_id,
+        wanted,
+        forgotten,
+    }
+}
+
+/// Reads, waits where there is too little, and answers.
+async fn serve(shard: Rc<Shard>, request: Request, plan: Plan, limits: Limits) -> Reply {
+    let (session, wanted) = match plan {
+        Plan::Refused(error) => return error_reply(&request, error.code()),
+        Plan::Sessionless(wanted) => (Session::None, wanted),
+        Plan::Full(wanted) => (Session::New, wanted),
+        Plan::Incremental { session_id, epoch, wanted } => (Session::Old { session_id, epoch }, wanted),
+    };
+    let deadline_ms = clock::monotonic_ms() + limits.max_wait_ms;
+    let mut lines;
+    loop {
+        let reads = resolve(&shard, &wanted);
+        let left_ms = deadline_ms.saturating_sub(clock::monotonic_ms());
+        let wait = (left_ms > 0 && limits.min_bytes > 0 && !shard.stopping.get())
+            .then(|| FetchWait::new(limits.min_bytes));
+        let registered = Registered { shard: shard.clone(), wait: wait.clone(), reads: reads.1.clone() };
+        lines = read_all(&shard, &wanted, reads, limits, wait.clone()).await;
+        let have: u64 = lines.iter().map(Line::bytes).sum();
+        let urgent = lines.iter().any(|line| line.is_urgent());
+        let Some(wait) = wait else { break };
+        if have >= limits.min_bytes || urgent || lines.is_empty() {
+            break;
+        }
+        // What is there already counts; an append that came since the read has woken the wait.
+        wait.add(have);
+        let woken = shard::until(Duration::from_millis(left_ms), wait.woken()).await;
+        drop(registered);
+        if !woken {
+            // The time is up: what is there now is the answer.
+            let reads = resolve(&shard, &wanted);
+            lines = read_all(&shard, &wanted, reads, limits, None).await;
+            break;
+        }
+    }
+    answer(&shard, &request, session, lines).await
+}
+
+enum Session {
+    None,
+    New,
+    Old { session_id: i32, epoch: i32 },
+}
+
+impl Line {
+    fn bytes(&self) -> u64 {
+        match &self.result {
+            Ok(Fetched { records: Some(slice), .. }) => u64::from(slice.length),
+            _ => 0,
+        }
+    }
+
+    /// Answered at once, however little there is.
+    fn is_urgent(&self) -> bool {
+        match &self.result {
+            Ok(fetched) => fetched.diverging.is_some(),
+            Err(_) => true,
+        }
+    }
+}
+
+/// Names become ids; what does not exist is an error at its place. Gives the errors and the reads.
+fn resolve(shard: &Shard, wanted: &[(PartitionKey, Wanted)]) -> (Vec<(usize, i16)>, Vec<Read>) {
+    let image = shard.image();
+    let mut failed = Vec::new();
+    let mut reads = Vec::with_capacity(wanted.len());
+    for (place, (key, wanted)) in wanted.iter().enumerate() {
+        let topic = match &key.topic {
+            TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ResponseError::UnknownTopicId),
+            TopicKey::Name(name) => image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition),
+        };
+        let partition = PartitionId(key.partition);
+        match topic {
+            Err(error) => failed.push((place, error.code())),
+            Ok(topic) if topic.partition(partition).is_none() => {
+                failed.push((place, ResponseError::UnknownTopicOrPartition.code()));
+            }
+            Ok(topic) => reads.push(Read { place, topic: topic.id, partition, wanted: *wanted }),
+        }
+    }
+    (failed, reads)
+}
+
+/// Reads every partition once. With `wait`, owners that have too little register it in the same step.
+async fn read_all(
+    shard: &Rc<Shard>,
+    wanted: &[(PartitionKey, Wanted)],
+    (failed, reads): (Vec<(usize, i16)>, Vec<Read>),
+    limits: Limits,
+    wait: Option<Arc<FetchWait>>,
+) -> Vec<Line> {
+    let mut results: Vec<Option<(TopicId, Result<Fetched, i16>)>> = Vec::new();
+    results.resize_with(wanted.len(), || None);
+    for (place, code) in failed {
+        results[place] = Some((TopicId::ZERO, Err(code)));
+    }
+    let mut by_owner: Vec<(ShardId, Vec<Read>)> = Vec::new();
+    for read in reads {
+        let owner = shard.owner(read.topic, read.partition);
+        match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
+            Some((_, reads)) => reads.push(read),
+            None => by_owner.push((owner, vec![read])),
+        }
+    }
+    let mut posted = Vec::with_capacity(by_owner.len());
+    for (owner, reads) in by_owner {
+        let wait = wait.clone();
+        posted.push(shard::post(owner, move |shard| read_here(shard, reads, limits, wait)).await);
+    }
+    for reply in posted {
+        for (read, result) in reply.await.unwrap_or_default() {
+            results[read.place] = Some((read.topic, result));
+        }
+    }
+    let mut lines = Vec::with_capacity(wanted.len());
+    let mut left = limits.max_bytes;
+    for ((key, wanted), result) in wanted.iter().zip(results) {
+        let (topic, mut result) =
+            result.unwrap_or((TopicId::ZERO, Err(ResponseError::NotLeaderOrFollower.code())));
+        if let Ok(fetched) = &mut result
+            && let Some(slice) = &fetched.records
+        {
+            // Each owner kept to the limit; together they may pass it, and the later ones wait their turn.
+            let length = u64::from(slice.length);
+            if length > left && left < limits.max_bytes {
+                fetched.records = None;
+            }
+            left = left.saturating_sub(length);
+        }
+        lines.push(Line { key: key.clone(), wanted: *wanted, topic, result });
+    }
+    lines
+}
+
+/// On the owner: reads in order within the limit, then registers the wait where there is too little.
+async fn read_here(
+    shard: Rc<Shard>,
+    reads: Vec<Read>,
+    limits: Limits,
+    wait: Option<Arc<FetchWait>>,
+) -> Vec<(Read, Result<Fetched, i16>)> {
+    let mut left = limits.max_bytes;
+    let mut have = 0;
+    let mut urgent = false;
+    let mut results = Vec::with_capacity(reads.len());
+    for read in reads {
+        let result = match shard.partition(read.topic, read.partition) {
+            None => Err(ResponseError::NotLeaderOrFollower.code()),
+            Some(partition) => {
+                let partition_bytes = u64::try_from(read.wanted.max_bytes).unwrap_or(0);
+                let from = FetchFrom {
+                    offset: Offset(read.wanted.fetch_offset),
+                    current_leader_epoch: read.wanted.current_leader_epoch,
+                    last_fetched_epoch: read.wanted.last_fetched_epoch,
+                    bytes_max: u32::try_from(partition_bytes.min(left)).unwrap_or(u32::MAX),
+                    at_least_one: have == 0,
+                    committed_only: limits.committed_only,
+                };
+                partition.fetch(from).await.map_err(|refused: FetchRefused| refused.code())
+            }
+        };
+        match &result {
+            Ok(fetched) => {
+                let bytes = fetched.records.as_ref().map_or(0, |slice| u64::from(slice.length));
+                have += bytes;
+                left = left.saturating_sub(bytes);
+                urgent |= fetched.diverging.is_some();
+            }
+            Err(_) => urgent = true,
+        }
+        results.push((read, result));
+    }
+    if let Some(wait) = wait
+        && have < limits.min_bytes
+        && !urgent
+    {
+        for (read, result) in &results {
+            if let (Some(partition), Ok(fetched)) = (shard.partition(read.topic, read.partition), result)
+                && !partition.wait_past(fetched.high_watermark, &wait)
+            {
+                wait.rouse();
+            }
+        }
+    }
+    results
+}
+
+/// Takes a wait off every owner's partitions when the fetch leaves.
+struct Registered {
+    shard: Rc<Shard>,
+    wait: Option<Arc<FetchWait>>,
+    reads: Vec<Read>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let Some(wait) = self.wait.take() else { return };
+        let mut remote: Vec<(ShardId, Vec<(TopicId, PartitionId)>)> = Vec::new();
+        for read in &self.reads {
+            let owner = self.shard.owner(read.topic, read.partition);
+            if owner == self.shard.id {
+                if let Some(partition) = self.shard.partition(read.topic, read.partition) {
+                    partition.waiters().deregister(&wait);
+                }
+                continue;
+            }
+            let key = (read.topic, read.partition);
+            match remote.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, keys)) => keys.push(key),
+                None => remote.push((owner, vec![key])),
+            }
+        }
+        for (owner, keys) in remote {
+            let wait = wait.clone();
+            tasks::spawn(Queue::Requests, async move {
+                let _runs_without_us = shard::post(owner, move |shard| {
+                    for (topic, partition) in keys {
+                        if let Some(partition) = shard.partition(topic, partition) {
+                            partition.waiters().deregister(&wait);
+                        }
+                    }
+                    std::future::ready(())
+                })
+                .await;
+            })
+            .detach();
+        }
+    }
+}
+
+/// Settles the session and makes the reply.
+async fn answer(shard: &Rc<Shard>, request: &Request, session: Session, lines: Vec<Line>) -> Reply {
+    let (session_id, lines) = match session {
+        Session::None => (NO_SESSION, lines),
+        Session::New if lines.is_empty() => (NO_SESSION, lines),
+        Session::New => {
+            let partitions = lines.iter().map(|line| (line.wanted, outcome(line))).collect();
+            let by_topic_id = request.header.api_version >= 13;
+            let random = random_u32();
+            let id =
+                shard.sessions.borrow_mut().create(by_topic_id, partitions, random, clock::monotonic_ms());
+            (id, lines)
+        }
+        Session::Old { session_id, epoch } => {
+            let outcomes: Vec<Outcome> = lines.iter().map(outcome).collect();
+            let home = FetchSessions::home_of(session_id, shard.cores);
+            let filtered = if home == shard.id {
+                shard.sessions.borrow_mut().filter(session_id, epoch, &outcomes)
+            } else {
+                let posted = shard::post(home, move |home| async move {
+                    home.sessions.borrow_mut().filter(session_id, epoch, &outcomes)
+                })
+                .await;
+                posted.await.unwrap_or_else(|_gone| Ok(vec![true; lines.len()]))
+            };
+            match filtered {
+                Err(error) => return error_reply_in(request, session_id, error.code()),
+                Ok(sent) => {
+                    let lines =
+                        lines.into_iter().zip(sent).filter_map(|(line, sent)| sent.then_some(line)).collect();
+                    (session_id, lines)
+                }
+            }
+        }
+    };
+    reply(shard, request, session_id, lines)
+}
+
+fn outcome(line: &Line) -> Outcome {
+    let key = line.key.clone();
+    match &line.result {
+        Ok(fetched) => Outcome {
+            key,
+            has_records: fetched.records.is_some(),
+            high_watermark: fetched.high_watermark,
+            log_start: fetched.log_start,
+            notable: fetched.diverging.is_some(),
+            is_error: false,
+        },
+        Err(_) => Outcome {
+            key,
+            has_records: false,
+            high_watermark: Offset::NONE,
+            log_start: Offset::NONE,
+            notable: true,
+            is_error: true,
+        },
+    }
+}
+
+fn reply(shard: &Shard, request: &Request, session_id: i32, lines: Vec<Line>) -> Reply {
+    let version = request.header.api_version;
+    let mut response = FetchResponse { session_id, ..FetchResponse::default() };
+    let mut slices: Vec<Slice> = Vec::new();
+    for line in lines {
+        let (name, topic_id) = match &line.key.topic {
+            TopicKey::Id(id) => (StrBytes::default(), *id),
+            TopicKey::Name(name) => (StrBytes::from_string(name.to_string()), TopicId::ZERO),
+        };
+        let partition = partition_response(shard, &line, version, &mut slices);
+        // Neighbours of one topic share its header, as Kafka groups them.
+        match response.topics.last_mut() {
+            Some(topic) if topic.name == name && topic.topic_id == topic_id => {
+                topic.partitions.push(partition)
+            }
+            _ => response.topics.push(FetchTopicResponse { name, topic_id, partitions: vec![partition] }),
+        }
+    }
+    let buffer = super::begin(&request.header);
+    let parts = encode_response(buffer, &response, version)
+        .into_iter()
+        .map(|part| match part {
+            wire::Part::Bytes(bytes) => Part::Bytes(bytes),
+            wire::Part::Records(index) => Part::File(slices[index].clone()),
+        })
+        .collect();
+    super::finish(parts)
+}
+
+fn partition_response(
+    shard: &Shard,
+    line: &Line,
+    version: i16,
+    slices: &mut Vec<Slice>,
+) -> FetchPartitionResponse {
+    let index = line.key.partition;
+    let fetched = match &line.result {
+        Ok(fetched) => fetched,
+        Err(code) => {
+            // Clients of versions up to 5 do not know KAFKA_STORAGE_ERROR.
+            let storage = ResponseError::KafkaStorageError.code();
+            let code = match *code == storage && version <= 5 {
+                true => ResponseError::NotLeaderOrFollower.code(),
+                false => *code,
+            };
+            let mut response = FetchPartitionResponse::error(index, code);
+            let about_leader =
+                [ResponseError::NotLeaderOrFollower.code(), ResponseError::FencedLeaderEpoch.code()];
+            if version >= 12 && about_leader.contains(&code) {
+                response.current_leader = current_leader(shard, line.topic, index);
+            }
+            return response;
+        }
+    };
+    let mut response = FetchPartitionResponse::error(index, errors::NONE);
+    response.high_watermark = fetched.high_watermark.0;
+    response.last_stable_offset = fetched.last_stable.0;
+    response.log_start_offset = fetched.log_start.0;
+    response.diverging_epoch = fetched.diverging.map(|(LeaderEpoch(epoch), end)| (epoch, end.0));
+    if let Some(slice) = &fetched.records {
+        response.records = FetchRecords::Slice { index: slices.len(), length: slice.length };
+        slices.push(slice.clone());
+    }
+    response
+}
+
+fn current_leader(shard: &Shard, topic: TopicId, partition: i32) -> Option<(i32, i32)> {
+    let image = shard.image();
+    let partition = image.topic_by_id(topic)?.partition(PartitionId(partition))?;
+    Some((partition.leader.0, partition.leader_epoch.0))
+}
+
+fn error_reply(request: &Request, error_code: i16) -> Reply {
+    error_reply_in(request, NO_SESSION, error_code)
+}
+
+fn error_reply_in(request: &Request, session_id: i32, error_code: i16) -> Reply {
+    let response = FetchResponse { error_code, session_id, ..FetchResponse::default() };
+    let buffer = super::begin(&request.header);
+    let parts = encode_response(buffer, &response, request.header.api_version)
+        .into_iter()
+        .filter_map(|part| match part {
+            wire::Part::Bytes(bytes) => Some(Part::Bytes(bytes)),
+            wire::Part::Records(_) => None,
+        })
+        .collect();
+    super::finish(parts)
+}
+
+/// Session ids must not be guessable in order, no more.
+fn random_u32() -> u32 {
+    (uuid::Uuid::new_v4().as_u128() >> 96) as u32
+}

@@ -1,0 +1,89 @@
+//! `thalweg topic delete`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::output;
+use crate::cli::pattern::{self, Selector};
+use crate::cli::problem::Problem;
+use crate::cli::progress::Progress;
+use crate::cli::target::Target;
+use crate::client::cluster::Topic;
+
+/// Topics in one request, so that one answer comes in time.
+const TOPICS_A_REQUEST: usize = 100;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  thalweg topic delete orders              asks first
+  thalweg topic delete 'test-.*'           names what matches, and asks
+  thalweg topic delete 'test-.*' --yes     does not ask
+  thalweg topic delete orders --if-exists --yes
+
+A topic that is given with characters no name has is a regular expression for the whole name.")]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Topics by name or pattern
+    #[arg(required = true, value_parser = Selector::parse)]
+    topics: Vec<Selector>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Take it for done where nothing is there
+    #[arg(long)]
+    if_exists: bool,
+}
+
+pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
+    let mut client = args.target.connect()?;
+    let names: Option<Vec<&str>> = args.topics.iter().map(Selector::name).collect();
+    let cluster = client.metadata(names.as_deref(), false)?;
+    let topics = pattern::select(&cluster.topics, &args.topics, args.if_exists)?;
+    if topics.is_empty() || (!args.yes && !is_confirmed(&topics)?) {
+        if !args.target.json {
+            println!("nothing was deleted");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    let progress = Progress::topics(names.len() as u64, names.len() > TOPICS_A_REQUEST);
+    let mut outcomes = Vec::new();
+    for names in names.chunks(TOPICS_A_REQUEST) {
+        let deleted = client.delete_topics(names)?;
+        client.wait_for_topics(&super::succeeded(&deleted), |topic| topic.is_none())?;
+        outcomes.extend(deleted);
+        progress.set(outcomes.len() as u64);
+    }
+    progress.end();
+    Ok(super::report(outcomes, args.target.json, |name, ()| {
+        let text = match args.target.json {
+            true => json!({"topic": name, "deleted": true}).to_string(),
+            false => format!("deleted topic {name}"),
+        };
+        // What was done stays done when nobody reads of it.
+        let _ = output::line(&text);
+    }))
+}
+
+/// Names the topics and asks.
+fn is_confirmed(topics: &[&Topic]) -> Result<bool, Problem> {
+    if !std::io::stdin().is_terminal() {
+        let what = if topics.len() == 1 { "a topic".to_owned() } else { format!("{} topics", topics.len()) };
+        return Err(Problem::new(format!("{what} would be deleted, and nobody is there to ask"))
+            .mend("add --yes to delete them"));
+    }
+    for topic in topics {
+        eprintln!("  {} ({} partitions)", topic.name, topic.partitions.len());
+    }
+    let what = if topics.len() == 1 { "this topic" } else { "these topics" };
+    eprint!("Delete {what} and all records in it? [y/N] ");
+    let failed = |error| Problem::new(format!("the answer cannot be read: {error}"));
+    std::io::stderr().flush().map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

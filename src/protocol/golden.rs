@@ -1,0 +1,57 @@
+//! Batches written by Apache Kafka 4.1.1 (MemoryRecords.withRecords), and what tests of this room share.
+//!
+//! Each holds the same three records of producer 4000, epoch 3, sequence 7, and leader epoch -1; `STAMPED` is
+//! the transactional one after its leader gave it offset 1000, epoch 9 and LogAppendTime.
+
+use bytes::Bytes;
+
+use super::batch::{ProduceLimits, TimestampType};
+use super::compression::OpenLimits;
+use super::record::Header;
+use crate::types::PartitionId;
+
+pub const BATCHES: [&str; 5] = [
+    "000000000000000000000086ffffffff026088ad180000000000020000018bcfe568000000018bcfe5687b0000000000000fa00003000000070000000360000000066b65792e76616c75652076616c75652076616c75652076616c7565040a747261636506616263086e6f6e65013600f6010201287365636f6e64207365636f6e64207365636f6e64000e000104026b0100",
+    "00000000000000000000007fffffffff0266e2fb160001000000020000018bcfe568000000018bcfe5687b0000000000000fa0000300000007000000031f8b08000000000000ff4b60606060cb4eadd42b4bcc294d55c02059b84a8a129353d912939239f2f2f35219cd18be3132316a14a726e7e7a528a0500c7c0c8c2c4cd98c0c0070aa3cc355000000",
+    "000000000000000000000086ffffffff02f89c0d470002000000020000018bcfe568000000018bcfe5687b0000000000000fa00003000000070000000382534e4150505900000000010000000100000041553860000000066b65792e76616c75652042060078040a747261636506616263086e6f6e65013600f6010201287365636f6e642032070020000e000104026b0100",
+    "000000000000000000000080ffffffff0226d6dc440003000000020000018bcfe568000000018bcfe5687b0000000000000fa00003000000070000000304224d1860408240000000fd0060000000066b65792e76616c7565200600f910040a747261636506616263086e6f6e65013600f6010201287365636f6e6420070090000e000104026b010000000000",
+    "00000000000000000000007effffffff028206b2d10004000000020000018bcfe568000000018bcfe5687b0000000000000fa00003000000070000000328b52ffd00580c0200740360000000066b65792e76616c756520040a747261636506616263086e6f6e65013600f6010201287365636f6e6420000e000104026b01000200ab1c4ee65207010000",
+];
+pub const STAMPED: &str = "00000000000003e8000000860000000902dc3062560018000000020000018bcfe568000000018bcfe641030000000000000fa00003000000070000000360000000066b65792e76616c75652076616c75652076616c75652076616c7565040a747261636506616263086e6f6e65013600f6010201287365636f6e64207365636f6e64207365636f6e64000e000104026b0100";
+
+pub const NOW_MS: i64 = 1_700_000_055_555;
+
+pub type Sample = (i64, Option<&'static [u8]>, Option<&'static [u8]>, &'static [Header<'static>]);
+
+/// The records in the batches above.
+pub const RECORDS: [Sample; 3] = [
+    (
+        1_700_000_000_000,
+        Some(b"key"),
+        Some(b"value value value value"),
+        &[Header { key: b"trace", value: Some(b"abc") }, Header { key: b"none", value: None }],
+    ),
+    (1_700_000_000_123, None, Some(b"second second second"), &[]),
+    (1_699_999_999_999, Some(b"k"), None, &[]),
+];
+
+pub fn bytes(hex: &str) -> Bytes {
+    let digit = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(digit).collect()
+}
+
+/// A topic's defaults.
+pub fn limits() -> ProduceLimits<'static> {
+    ProduceLimits {
+        topic: "orders",
+        partition: PartitionId(3),
+        api_version: 13,
+        message_bytes_max: 1_048_588,
+        compacted: false,
+        timestamp_type: TimestampType::CreateTime,
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: 3_600_000,
+        now_ms: NOW_MS,
+        open: OpenLimits::default(),
+    }
+}

@@ -1,0 +1,355 @@
+//! One client connection on one core: frames in, answers out, in order.
+//!
+//! Two loops share the connection and run as one task. The read loop takes memory from the core's bound,
+//! reads a frame, and runs its request until it has taken effect, before it reads the next. The write loop
+//! sends the answers in the order of their requests. Only waits overlap, `REQUESTS_IN_FLIGHT_MAX` at most
+//! unless configured. No borrow of a cell is held across an await.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::sending;
+use crate::api::{self, Answer, Context, Dispatch, Reply, Request};
+use crate::clock;
+use crate::metrics;
+use crate::protocol::{frame, walk};
+use crate::runtime::memory::{Reservation, Reserve};
+use crate::runtime::socket::Socket;
+use crate::shard::Shard;
+
+/// What a connection may hold of a frame before the frame's whole length is reserved. Frames up to this size
+/// have a bound of their own, so that large ones that wait do not hold them up.
+const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
+/// A frame under way must move this many bytes, or end, in every `thalweg.receive.timeout.ms`.
+const PROGRESS_BYTES: u64 = 4 * 1024;
+
+/// Why a connection ended. `Closed` is the client's own doing and is not logged.
+#[derive(Debug)]
+pub enum Ended {
+    Closed,
+    Stopping,
+    Refused(String),
+    Failed(io::Error),
+}
+
+/// A connection as the rest of its core sees it.
+pub struct Connection {
+    socket: Socket,
+    context: Rc<Context>,
+    outbox: Outbox,
+    /// When bytes last moved, for `connections.max.idle.ms`.
+    last_active_ms: Cell<u64>,
+    /// Bytes read since the frame under way began; its deadline, where one is set.
+    frame_bytes: Cell<u64>,
+    frame_deadline: Cell<Option<(u64, u64)>>,
+    waits_for_memory: Cell<bool>,
+    stopping: Cell<bool>,
+}
+
+/// An answer that is due, with the memory of its request.
+struct Due {
+    answer: Answer,
+    _memory: Reservation,
+}
+
+/// The answers under way, in order, and the wakers of the two loops.
+#[derive(Default)]
+struct Outbox {
+    due: RefCell<VecDeque<Due>>,
+    /// The one that the write loop holds counts as in flight too.
+    sending: Cell<bool>,
+    closed: Cell<bool>,
+    reader: Cell<Option<Waker>>,
+    writer: Cell<Option<Waker>>,
+}
+
+impl Outbox {
+    fn wake(slot: &Cell<Option<Waker>>) {
+        if let Some(waker) = slot.take() {
+            waker.wake();
+        }
+    }
+
+    fn push(&self, due: Due) {
+        self.due.borrow_mut().push_back(due);
+        Outbox::wake(&self.writer);
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        Outbox::wake(&self.writer);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.due.borrow().len() + usize::from(self.sending.get())
+    }
+
+    /// The next answer; `None` when the read loop has ended and everything was sent.
+    async fn next(&self) -> Option<Due> {
+        poll_fn(|cx| {
+            self.sending.set(false);
+            Outbox::wake(&self.reader);
+            if let Some(due) = self.due.borrow_mut().pop_front() {
+                self.sending.set(true);
+                return Poll::Ready(Some(due));
+            }
+            if self.closed.get() {
+                return Poll::Ready(None);
+            }
+            self.writer.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until fewer than `most` answers are in flight.
+    async fn room(&self, most: usize) {
+        poll_fn(|cx| {
+            if self.in_flight() < most {
+                return Poll::Ready(());
+            }
+            self.reader.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Connection {
+    pub fn new(socket: Socket, peer: SocketAddr, listener: Arc<str>, shard: Rc<Shard>) -> Rc<Self> {
+        let context =
+            Context { shard, listener, peer, client_id: RefCell::default(), software: RefCell::default() };
+        Rc::new(Connection {
+            socket,
+            context: Rc::new(context),
+            outbox: Outbox::default(),
+            last_active_ms: Cell::new(clock::monotonic_ms()),
+            frame_bytes: Cell::new(0),
+            frame_deadline: Cell::new(None),
+            waits_for_memory: Cell::new(false),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// Serves the connection to its end.
+    pub async fn serve(&self) -> Ended {
+        let mut read = pin!(self.read_loop());
+        let mut write = pin!(self.write_loop());
+        let mut read_ended = None;
+        poll_fn(|cx| {
+            if read_ended.is_none()
+                && let Poll::Ready(ended) = read.as_mut().poll(cx)
+            {
+                // Answers that are due are sent when the broker stops, and dropped when the client is gone.
+                if !matches!(ended, Ended::Stopping) {
+                    return Poll::Ready(ended);
+                }
+                read_ended = Some(ended);
+                self.outbox.close();
+            }
+            match write.as_mut().poll(cx) {
+                Poll::Ready(Some(ended)) => Poll::Ready(ended),
+                Poll::Ready(None) => Poll::Ready(Ended::Stopping),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.context.peer
+    }
+
+    /// Reads no further request; what is in flight is answered.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        if self.frame_bytes.get() == 0 {
+            let _already_closed = self.socket.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Ends the connection when it was idle too long, or a frame is too slow. Called about every second.
+    /// Returns the reason where it did.
+    pub fn expire(&self, now_ms: u64, idle_ms: u64, receive_timeout_ms: u64) -> Option<&'static str> {
+        if self.waits_for_memory.get() {
+            return None;
+        }
+        if let Some((deadline_ms, bytes_then)) = self.frame_deadline.get() {
+            if now_ms >= deadline_ms {
+                if self.frame_bytes.get() < bytes_then + PROGRESS_BYTES {
+                    let _already_closed = self.socket.shutdown(Shutdown::Both);
+                    return Some("a frame made no progress for thalweg.receive.timeout.ms");
+                }
+                self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
+            }
+        } else if self.frame_bytes.get() > 0 {
+            self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
+        }
+        let waits = self.outbox.in_flight() > 0 && !self.outbox.sending.get();
+        if !waits && now_ms.saturating_sub(self.last_active_ms.get()) > idle_ms {
+            let _already_closed = self.socket.shutdown(Shutdown::Both);
+            return Some("idle for connections.max.idle.ms");
+        }
+        None
+    }
+
+    async fn read_loop(&self) -> Ended {
+        let shard = self.context.shard.clone();
+        let in_flight_max = shard.server().max_inflight_requests_per_connection as usize;
+        let mut buffer = BytesMut::new();
+        loop {
+            if self.stopping.get() {
+                return Ended::Stopping;
+            }
+            let (frame, memory) = match self.read_frame(&mut buffer).await {
+                Ok(read) => read,
+                Err(_) if self.stopping.get() => return Ended::Stopping,
+                Err(ended) => return ended,
+            };
+            self.frame_bytes.set(0);
+            self.frame_deadline.set(None);
+            let answer = match self.start(frame).await {
+                Ok(answer) => answer,
+                Err(reason) => return Ended::Refused(reason),
+            };
+            metrics::REQUESTS.add(1);
+            self.outbox.push(Due { answer, _memory: memory });
+            self.outbox.room(in_flight_max).await;
+        }
+    }
+
+    /// Reads one frame's bytes behind its length. `buffer` keeps what was read past it.
+    async fn read_frame(&self, buffer: &mut BytesMut) -> Result<(Bytes, Reservation), Ended> {
+        let shard = &self.context.shard;
+        if buffer.is_empty() {
+            // A quiet connection holds no buffer.
+            *buffer = BytesMut::new();
+            self.socket.readable().await.map_err(Ended::Failed)?;
+        }
+        while buffer.len() < 4 {
+            self.receive(buffer).await?;
+        }
+        self.frame_bytes.set(self.frame_bytes.get().max(1));
+        let prefix = buffer[..4].try_into().expect("four bytes");
+        let most = i32::try_from(shard.server().socket_request_max_bytes).unwrap_or(i32::MAX);
+        let length = frame::decode_length(prefix, most)
+            .map_err(|error| Ended::Refused(format!("{error}{}", guess_protocol(prefix))))?;
+        buffer.advance(4);
+        // Who only announces a frame is not let into the line for memory: its beginning must have come.
+        while buffer.len() < length.min(UNRESERVED_BYTES_MAX) {
+            self.receive(buffer).await?;
+        }
+        if length <= UNRESERVED_BYTES_MAX {
+            let memory = self.in_line(shard.small_memory.reserve(length as u64)).await;
+            return Ok((buffer.split_to(length).freeze(), memory));
+        }
+        let memory = self.in_line(shard.memory.reserve(length as u64)).await;
+        // A large frame gets an allocation of its own, read to its last byte and no further.
+        let mut whole = BytesMut::with_capacity(length);
+        let begun = buffer.len().min(length);
+        whole.extend_from_slice(&buffer[..begun]);
+        buffer.advance(begun);
+        while whole.len() < length {
+            self.receive_into(&mut whole, length).await?;
+        }
+        Ok((whole.freeze(), memory))
+    }
+
+    /// Waits in line for memory; who waits here is not held to be slow.
+    async fn in_line(&self, reserve: Reserve) -> Reservation {
+        self.waits_for_memory.set(true);
+        let memory = reserve.await;
+        self.waits_for_memory.set(false);
+        self.frame_deadline.set(None);
+        memory
+    }
+
+    /// Appends what has come; a connection that waits here holds no memory for it.
+    async fn receive(&self, buffer: &mut BytesMut) -> Result<(), Ended> {
+        let result = self.socket.receive(buffer).await;
+        self.received(result)
+    }
+
+    /// Receives straight into `buffer`, up to `length` bytes in all.
+    async fn receive_into(&self, buffer: &mut BytesMut, length: usize) -> Result<(), Ended> {
+        let missing = length - buffer.len();
+        let (result, filled) = self.socket.recv(std::mem::take(buffer), missing).await;
+        *buffer = filled;
+        self.received(result)
+    }
+
+    fn received(&self, result: io::Result<usize>) -> Result<(), Ended> {
+        match result {
+            Ok(0) => Err(Ended::Closed),
+            Ok(count) => {
+                self.last_active_ms.set(clock::monotonic_ms());
+                self.frame_bytes.set(self.frame_bytes.get() + count as u64);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Ended::Closed),
+            Err(error) => Err(Ended::Failed(error)),
+        }
+    }
+
+    /// Runs a request until it has taken effect.
+    async fn start(&self, mut body: Bytes) -> Result<Answer, String> {
+        let shard = &self.context.shard;
+        let header = frame::decode_header(&mut body).map_err(|error| error.to_string())?;
+        let (key, version) = (header.api_key, header.api_version);
+        let row = match api::find(key, version, shard.server().unstable_api_versions_enable) {
+            Dispatch::Run(row) => row,
+            Dispatch::UnknownApiVersions => return Ok(Answer::Now(api::refuse_api_versions(&header))),
+            Dispatch::Refuse => return Err(format!("API key {key} in version {version} is not served")),
+        };
+        if row.is_walked() {
+            let decoded_bytes_max = usize::try_from(shard.request_bytes_max).unwrap_or(usize::MAX);
+            walk::check_request(key, version, &body, decoded_bytes_max)
+                .map_err(|error| format!("{:?} version {version}: {error}", row.key))?;
+        }
+        self.context.know_client(header.client_id.as_ref());
+        Ok(api::run(row, self.context.clone(), Request { header, body }).await)
+    }
+
+    /// Sends answers in order; `None` when all were sent after [`Outbox::close`].
+    async fn write_loop(&self) -> Option<Ended> {
+        while let Some(Due { answer, _memory }) = self.outbox.next().await {
+            let reply = match answer {
+                Answer::Now(reply) => reply,
+                Answer::Later(wait) => wait.await,
+            };
+            match reply {
+                Reply::Send(parts) => {
+                    if let Err(error) = sending::send(&self.socket, parts).await {
+                        return Some(Ended::Failed(error));
+                    }
+                    self.last_active_ms.set(clock::monotonic_ms());
+                }
+                Reply::Silence => {}
+                Reply::Close(reason) => return Some(Ended::Refused(reason)),
+            }
+        }
+        None
+    }
+}
+
+/// What a frame's first bytes look like when they are no length.
+fn guess_protocol(prefix: [u8; 4]) -> &'static str {
+    match &prefix {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" => {
+            "; this looks like HTTP, and the port speaks Kafka's protocol"
+        }
+        [0x16, 0x03, ..] => {
+            "; this looks like TLS, and the listener is PLAINTEXT: set security.protocol=PLAINTEXT"
+        }
+        _ => "",
+    }
+}

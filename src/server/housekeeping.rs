@@ -1,0 +1,109 @@
+//! What a core does now and then, on its background queue: slow and idle connections, flushes and expiry in
+//! its logs, retention, and (the first core, for all) the checkpoint files.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::broker::CoreState;
+use crate::clock;
+use crate::metrics;
+use crate::shard::Shard;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Ends connections that are idle or too slow, once a second.
+pub async fn sweep_connections(core: Rc<CoreState>) {
+    let server = core.shard.server();
+    let idle_ms = u64::try_from(server.connections_max_idle_ms).unwrap_or(u64::MAX);
+    let receive_timeout_ms = server.receive_timeout_ms;
+    loop {
+        glommio::timer::sleep(SWEEP_EVERY).await;
+        let now_ms = clock::monotonic_ms();
+        let connections = core.connections.borrow().values().cloned().collect::<Vec<_>>();
+        for connection in connections {
+            if let Some(reason) = connection.expire(now_ms, idle_ms, receive_timeout_ms) {
+                metrics::CONNECTIONS_REFUSED.add(1);
+                tracing::debug!(peer = %connection.peer(), reason, "a connection is closed");
+            }
+            glommio::yield_if_needed().await;
+        }
+    }
+}
+
+/// Lets each log do what is due: `flush.ms`, producers that expired, files that idle.
+pub async fn tick_logs(shard: Rc<Shard>) {
+    loop {
+        glommio::timer::sleep(SWEEP_EVERY).await;
+        for partition in shard.partitions() {
+            partition.log().tick(clock::wall_ms());
+            glommio::yield_if_needed().await;
+        }
+    }
+}
+
+/// Deletes what retention no longer keeps, every `log.retention.check.interval.ms`, and starts new segments
+/// that are due.
+pub async fn retain_logs(shard: Rc<Shard>) {
+    glommio::timer::sleep(millis(shard.server().log_initial_task_delay_ms)).await;
+    loop {
+        for partition in shard.partitions() {
+            let high_watermark = partition.high_watermark();
+            match partition.log().retain(high_watermark, clock::wall_ms()).await {
+                Ok(0) => {}
+                Ok(segments) => tracing::info!(
+                    topic = %partition.topic, partition = partition.id.0, segments, "retention deleted segments"
+                ),
+                Err(error) => tracing::error!(
+                    topic = %partition.topic, partition = partition.id.0, %error, "retention failed"
+                ),
+            }
+            glommio::yield_if_needed().await;
+        }
+        glommio::timer::sleep(millis(shard.server().log_retention_check_interval_ms)).await;
+    }
+}
+
+/// Writes the checkpoint files of all cores, every `log.flush.offset.checkpoint.interval.ms`.
+pub async fn write_checkpoints(shard: Rc<Shard>) {
+    loop {
+        glommio::timer::sleep(millis(shard.server().log_flush_offset_checkpoint_interval_ms)).await;
+        if let Err(error) = shard.write_checkpoints().await {
+            tracing::error!(%error, "the checkpoint files cannot be written");
+        }
+    }
+}
+
+/// Says every two seconds how far recovery is, while there is any.
+pub async fn report_recovery(shard: Rc<Shard>) {
+    loop {
+        glommio::timer::sleep(Duration::from_secs(2)).await;
+        let (wanted, done, bytes, _) = recovery(&shard).await;
+        tracing::info!(segments = done, of = wanted, mebibytes = bytes >> 20, "recovering logs");
+    }
+}
+
+/// Says what recovery did, where it did anything.
+pub async fn summarize_recovery(shard: &Shard) {
+    let (_, segments, bytes, cut) = recovery(shard).await;
+    if segments > 0 {
+        tracing::info!(segments, mebibytes = bytes >> 20, bytes_cut = cut, "logs recovered after an unclean stop");
+    }
+}
+
+/// Segments to read, segments and bytes read, bytes cut, over all cores.
+async fn recovery(shard: &Shard) -> (u64, u64, u64, u64) {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let of_core = move |shard: &Shard| {
+        let r = &shard.recovery;
+        vec![(count(&r.segments_wanted), count(&r.segments_done), count(&r.bytes_done), count(&r.bytes_cut))]
+    };
+    let cores = shard.gather(of_core).await;
+    cores.into_iter().fold((0, 0, 0, 0), |sum, core| {
+        (sum.0 + core.0, sum.1 + core.1, sum.2 + core.2, sum.3 + core.3)
+    })
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1))
+}

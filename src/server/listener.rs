@@ -1,0 +1,159 @@
+//! Listeners: each port bound once by trial, then accepted on every core; limits on connections.
+//!
+//! The limits are the process's: `max.connections` over all, `max.connections.per.ip` by address. A
+//! connection past a limit is closed at once, and said at a bounded rate.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::config::{Listener as ListenerConfig, SecurityProtocol, ServerConfig};
+use crate::runtime::socket::Listeners;
+use crate::shard::Endpoint;
+
+/// A listener whose port is taken for this process.
+pub struct Bound {
+    pub name: Arc<str>,
+    pub listeners: Listeners,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error(
+        "listener {name}: {host}:{port} is in use; stop what listens there, or choose another port with -o listeners={name}://{host}:PORT"
+    )]
+    InUse { name: String, host: String, port: u16 },
+    #[error(
+        "listener {name}: cannot listen on {host}:{port}: {error}; name an address of this host in listeners"
+    )]
+    Io { name: String, host: String, port: u16, error: io::Error },
+    #[error("listener {name}: the protocol {protocol:?} is not served yet; use PLAINTEXT")]
+    Protocol { name: String, protocol: SecurityProtocol },
+}
+
+/// Takes the ports of all client listeners; gives them with what each advertises.
+pub fn bind_all(config: &ServerConfig, cores: usize) -> Result<(Vec<Bound>, Vec<Endpoint>), ListenError> {
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        bound.push(bind(listener, cores)?);
+    }
+    let mut endpoints = Vec::new();
+    for advertised in &config.advertised_listeners {
+        let own = bound.iter().find(|bound| *bound.name == *advertised.name);
+        let port = match (advertised.port, own) {
+            (0, Some(own)) => own.listeners.address().port(),
+            (port, _) => port,
+        };
+        let host = if advertised.host.is_empty() { own_host_name() } else { advertised.host.clone() };
+        endpoints.push(Endpoint { listener: advertised.name.as_str().into(), host, port });
+    }
+    Ok((bound, endpoints))
+}
+
+fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
+    let (name, host, port) = (listener.name.clone(), listener.host.clone(), listener.port);
+    if listener.protocol != SecurityProtocol::Plaintext {
+        return Err(ListenError::Protocol { name, protocol: listener.protocol });
+    }
+    let error = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { name: name.clone(), host: host.clone(), port },
+        _ => ListenError::Io { name: name.clone(), host: host.clone(), port, error },
+    };
+    let addresses: Vec<SocketAddr> = match host.as_str() {
+        // Every address, over both protocols where the host has both.
+        "" => vec![
+            (std::net::Ipv6Addr::UNSPECIFIED, port).into(),
+            (std::net::Ipv4Addr::UNSPECIFIED, port).into(),
+        ],
+        host => (host, port).to_socket_addrs().map_err(&error)?.collect(),
+    };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in addresses {
+        match Listeners::bind(address, cores) {
+            Ok(listeners) => return Ok(Bound { name: listener.name.as_str().into(), listeners }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(self::ListenError::InUse { name, host, port });
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(error(last))
+}
+
+fn own_host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The process's count of connections.
+pub struct ConnectionLimits {
+    count: AtomicU32,
+    count_max: u32,
+    per_ip_max: u32,
+    overrides: HashMap<IpAddr, u32>,
+    by_ip: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// A place for one connection; given back when dropped.
+pub struct Admission {
+    limits: Arc<ConnectionLimits>,
+    ip: IpAddr,
+}
+
+impl ConnectionLimits {
+    pub fn new(config: &ServerConfig) -> Arc<ConnectionLimits> {
+        let overrides = config
+            .max_connections_per_ip_overrides
+            .iter()
+            .flat_map(|(host, most)| {
+                let addresses = (host.as_str(), 0).to_socket_addrs();
+                addresses.into_iter().flatten().map(|address| (address.ip(), *most))
+            })
+            .collect();
+        Arc::new(ConnectionLimits {
+            count: AtomicU32::new(0),
+            count_max: config.max_connections,
+            per_ip_max: config.max_connections_per_ip,
+            overrides,
+            by_ip: Mutex::default(),
+        })
+    }
+
+    /// A place for a connection from `ip`, or the key of the limit that it would pass.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admission, &'static str> {
+        let ip = ip.to_canonical();
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err("max.connections");
+        }
+        let per_ip_max = self.overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
+        if per_ip_max != u32::MAX || !self.overrides.is_empty() {
+            let mut by_ip = self.by_ip.lock().expect("no panic happens under this lock");
+            let count = by_ip.entry(ip).or_insert(0);
+            if *count >= per_ip_max {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                return Err("max.connections.per.ip");
+            }
+            *count += 1;
+        }
+        Ok(Admission { limits: self.clone(), ip })
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.limits.count.fetch_sub(1, Ordering::Relaxed);
+        let mut by_ip = self.limits.by_ip.lock().expect("no panic happens under this lock");
+        if let Some(count) = by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                by_ip.remove(&self.ip);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Sending an answer: its bytes and its file slices, in order, with as few calls as they need.
+//!
+//! Bytes before a slice leave with MSG_MORE, so that a small head shares a segment with the records. Small
+//! slices are cheaper to copy than to splice; large ones go from the page cache to the socket by splice,
+//! after the ring has read ahead what is not cached.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::api::Part;
+use crate::metrics;
+use crate::runtime::pipes;
+use crate::runtime::socket::Socket;
+use crate::storage::Slice;
+
+/// A slice up to this size is copied into the answer's bytes.
+const COPY_BYTES_MAX: u32 = 8 * 1024;
+/// How much of a file one wait for the disk asks for.
+const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+
+/// Sends the parts of one answer.
+pub async fn send(socket: &Socket, parts: Vec<Part>) -> io::Result<()> {
+    let mut parts = parts.into_iter().peekable();
+    let mut gathered: Option<BytesMut> = None;
+    while let Some(part) = parts.next() {
+        match part {
+            Part::Bytes(bytes) => {
+                let next_is_large = matches!(parts.peek(), Some(Part::File(slice)) if !is_small(slice));
+                let last = parts.peek().is_none();
+                match gathered.take() {
+                    None if last || next_is_large => send_bytes(socket, bytes, next_is_large).await?,
+                    None => gathered = Some(BytesMut::from(&bytes[..])),
+                    Some(mut head) => {
+                        head.extend_from_slice(&bytes);
+                        match last || next_is_large {
+                            true => send_bytes(socket, head.freeze(), next_is_large).await?,
+                            false => gathered = Some(head),
+                        }
+                    }
+                }
+            }
+            Part::File(slice) if is_small(&slice) => {
+                let head = gathered.get_or_insert_default();
+                copy_slice(&slice, head).await?;
+            }
+            Part::File(slice) => {
+                if let Some(head) = gathered.take() {
+                    send_bytes(socket, head.freeze(), true).await?;
+                }
+                splice_slice(socket, &slice, parts.peek().is_some()).await?;
+            }
+        }
+    }
+    match gathered {
+        Some(head) => send_bytes(socket, head.freeze(), false).await,
+        None => Ok(()),
+    }
+}
+
+fn is_small(slice: &Slice) -> bool {
+    slice.length <= COPY_BYTES_MAX
+}
+
+async fn send_bytes(socket: &Socket, mut bytes: Bytes, more: bool) -> io::Result<()> {
+    while bytes.has_remaining() {
+        match socket.try_send(&[IoSlice::new(&bytes)], more) {
+            Ok(count) => bytes.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn copy_slice(slice: &Slice, into: &mut BytesMut) -> io::Result<()> {
+    let length = slice.length as usize;
+    if !pipes::cached(slice.file.as_fd(), slice.position, u64::from(slice.length)) {
+        pipes::read_ahead(&slice.file, slice.position, u64::from(slice.length)).await?;
+    }
+    let start = into.len();
+    into.resize(start + length, 0);
+    let mut filled = 0;
+    while filled < length {
+        let count = rustix::io::pread(
+            slice.file.as_fd(),
+            &mut into[start + filled..],
+            slice.position + filled as u64,
+        )?;
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a segment ended before its slice"));
+        }
+        filled += count;
+    }
+    metrics::FETCH_BYTES_COPIED.add(length as u64);
+    Ok(())
+}
+
+async fn splice_slice(socket: &Socket, slice: &Slice, more: bool) -> io::Result<()> {
+    let (mut position, end) = (slice.position, slice.position + u64::from(slice.length));
+    while position < end {
+        let length = (end - position).min(READ_AHEAD_BYTES);
+        if !pipes::cached(slice.file.as_fd(), position, length) {
+            pipes::read_ahead(&slice.file, position, length).await?;
+        }
+        let more = more || position + length < end;
+        pipes::splice_to_socket(&slice.file, position, length, socket, more, None).await?;
+        position += length;
+    }
+    Ok(())
+}

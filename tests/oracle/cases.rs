@@ -1,0 +1,74 @@
+//! What a case is and how a list of them is run.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crate::harness::message;
+use crate::pair::Pair;
+
+const SLOW: Duration = Duration::from_secs(3);
+
+/// One promise, run for each version in its range (cut to what Kafka advertises).
+pub struct Case {
+    pub name: &'static str,
+    pub min: i16,
+    pub max: i16,
+    pub run: fn(&mut Pair, i16),
+}
+
+/// The cases of one API.
+pub struct Group {
+    pub api: &'static str,
+    pub cases: &'static [Case],
+}
+
+/// A case for every version of its API.
+pub const fn every(name: &'static str, run: fn(&mut Pair, i16)) -> Case {
+    Case { name, min: 0, max: i16::MAX, run }
+}
+
+/// A case for the versions from `min` to `max`.
+pub const fn versions(min: i16, max: i16, name: &'static str, run: fn(&mut Pair, i16)) -> Case {
+    Case { name, min, max, run }
+}
+
+/// A case where one version, the newest, says enough.
+pub const fn newest(name: &'static str, run: fn(&mut Pair, i16)) -> Case {
+    Case { name, min: i16::MAX, max: i16::MAX, run }
+}
+
+pub struct Outcome {
+    pub cases: usize,
+    /// One text a case that differs: its name and how.
+    pub differences: Vec<String>,
+}
+
+pub fn run(pair: &mut Pair, groups: &[Group]) -> Outcome {
+    let only = std::env::var("ORACLE_ONLY").unwrap_or_default();
+    let (api_wanted, case_wanted) = only.split_once('/').unwrap_or((&only, ""));
+    let mut outcome = Outcome { cases: 0, differences: Vec::new() };
+    for group in groups.iter().filter(|g| api_wanted.is_empty() || g.api == api_wanted) {
+        let stable = message(group.api).stable();
+        for case in group.cases.iter().filter(|c| c.name.contains(case_wanted)) {
+            for version in case.min.clamp(stable.min, stable.max)..=case.max.clamp(stable.min, stable.max) {
+                pair.begin(group.api, case.name, version);
+                let began = Instant::now();
+                let ended = catch_unwind(AssertUnwindSafe(|| (case.run)(pair, version)));
+                if let Err(panic) = ended {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+                    pair.differences.push(format!("the case could not go on: {text}"));
+                }
+                outcome.cases += 1;
+                if began.elapsed() > SLOW {
+                    println!("{}/{} v{version} took {:.1?}", group.api, case.name, began.elapsed());
+                }
+                if !pair.differences.is_empty() {
+                    let lines = pair.differences.join("\n    ");
+                    outcome.differences.push(format!("{}/{} v{version}\n    {lines}", group.api, case.name));
+                }
+            }
+        }
+    }
+    outcome
+}

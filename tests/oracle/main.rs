@@ -1,0 +1,126 @@
+//! The oracle: the same bytes go to our broker and to Apache Kafka 4.1.1, and the decoded answers must be
+//! equal but for what `exempt.rs` lists, each with its reason.
+//!
+//! A file per API, which begins with `pub const API` and holds its cases; a case is one function that is
+//! run for each version it names. Both brokers are fresh, and see the same requests in the same order.
+//! `ORACLE_LEFT` and `ORACLE_RIGHT` (host:port) put running brokers in their place, `ORACLE_ONLY=Fetch` or
+//! `ORACLE_ONLY=Fetch/sessions` runs a part, and the whole list of differences is written to
+//! `target/tmp/oracle-differences.txt`.
+//!
+//! needs: java
+//! limit: 900
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod cases;
+mod exempt;
+mod pair;
+
+mod alter_configs;
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
+mod fetch;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod list_config_resources;
+mod list_offsets;
+mod list_partition_reassignments;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+mod update_features;
+
+use cases::{Group, run};
+use harness::{Apache, Thalweg, scratch};
+use pair::{Pair, Side};
+
+/// Every case file. What changes the whole broker stands last.
+const GROUPS: &[Group] = &[
+    Group { api: api_versions::API, cases: api_versions::CASES },
+    Group { api: metadata::API, cases: metadata::CASES },
+    Group { api: describe_cluster::API, cases: describe_cluster::CASES },
+    Group { api: create_topics::API, cases: create_topics::CASES },
+    Group { api: delete_topics::API, cases: delete_topics::CASES },
+    Group { api: create_partitions::API, cases: create_partitions::CASES },
+    Group { api: produce::API, cases: produce::CASES },
+    Group { api: init_producer_id::API, cases: init_producer_id::CASES },
+    Group { api: fetch::API, cases: fetch::CASES },
+    Group { api: list_offsets::API, cases: list_offsets::CASES },
+    Group { api: delete_records::API, cases: delete_records::CASES },
+    Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
+    Group { api: describe_producers::API, cases: describe_producers::CASES },
+    Group { api: describe_topic_partitions::API, cases: describe_topic_partitions::CASES },
+    Group { api: describe_log_dirs::API, cases: describe_log_dirs::CASES },
+    Group { api: describe_quorum::API, cases: describe_quorum::CASES },
+    Group { api: elect_leaders::API, cases: elect_leaders::CASES },
+    Group { api: list_partition_reassignments::API, cases: list_partition_reassignments::CASES },
+    Group { api: describe_configs::API, cases: describe_configs::CASES },
+    Group { api: alter_configs::API, cases: alter_configs::CASES },
+    Group { api: incremental_alter_configs::API, cases: incremental_alter_configs::CASES },
+    Group { api: list_config_resources::API, cases: list_config_resources::CASES },
+    Group { api: update_features::API, cases: update_features::CASES },
+];
+
+/// What `tests/apache-kafka/run` adds to a file for one node: the same keys are set on both sides, so that
+/// DescribeConfigs gives them the same source.
+const OPTIONS: &[&str] = &[
+    "process.roles=broker,controller",
+    "node.id=1",
+    "controller.quorum.bootstrap.servers=127.0.0.1:1",
+    "controller.listener.names=CONTROLLER",
+    "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+    "offsets.topic.replication.factor=1",
+    "transaction.state.log.replication.factor=1",
+    "share.coordinator.state.topic.replication.factor=1",
+    "transaction.state.log.min.isr=1",
+    "share.coordinator.state.topic.min.isr=1",
+];
+
+#[test]
+fn answers_are_those_of_apache_kafka() {
+    let given = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("host:port"));
+    let (left, right) = (given("ORACLE_LEFT"), given("ORACLE_RIGHT"));
+    let directory = scratch("oracle");
+    // The JVM takes seconds to start, so it goes first.
+    let apache = std::thread::spawn({
+        let directory = directory.join("apache");
+        move || {
+            std::fs::create_dir_all(&directory).expect("a directory for Apache Kafka");
+            right.is_none().then(|| Apache::start(&directory, &[]))
+        }
+    });
+    let ours = left.is_none().then(|| {
+        let directory = directory.join("thalweg");
+        std::fs::create_dir_all(&directory).expect("a directory for the broker");
+        let listeners = "listeners=PLAINTEXT://ADDRESS,CONTROLLER://127.0.0.1:1";
+        Thalweg::start(&directory, &[&[listeners], OPTIONS].concat())
+    });
+    let apache = apache.join().expect("Apache Kafka starts");
+    let left = left.unwrap_or_else(|| ours.as_ref().expect("it was started").address);
+    let right = right.unwrap_or_else(|| apache.as_ref().expect("it was started").address);
+    let mut pair = Pair::new(Side::new("ours", left), Side::new("Apache Kafka", right));
+    let outcome = run(&mut pair, GROUPS);
+    println!("{} requests compared in {} cases", pair.compared, outcome.cases);
+    let report = outcome.differences.join("\n");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle-differences.txt");
+    std::fs::write(&file, &report).expect("the report can be written");
+    assert!(
+        outcome.differences.is_empty(),
+        "{} of {} cases differ (all in {}):\n{}",
+        outcome.differences.len(),
+        outcome.cases,
+        file.display(),
+        report.chars().take(20_000).collect::<String>()
+    );
+}
