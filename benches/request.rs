@@ -39,6 +39,7 @@ fn main() {
     bare.print("bare ring loop");
     ours.print("executor, ring, sockets");
     println!("ratio {ratio:.2} (bound {RATIO_MAX})");
+    idle(if short { 1 } else { 5 });
     if check && ratio > RATIO_MAX {
         std::process::exit(1);
     }
@@ -85,13 +86,17 @@ impl Run {
     }
 
     fn note_cpu(&self) {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        self.cpu_ns.store(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64, Ordering::Relaxed);
+        self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
     }
 
     fn read(&self) -> (u64, u64) {
         (self.messages.load(Ordering::Relaxed), self.cpu_ns.load(Ordering::Relaxed))
     }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Runs `server`, which listens and sends its address, under load and measures it over `window`.
@@ -128,9 +133,7 @@ fn pin(core: usize) {
 
 fn ring() -> IoUring {
     let built = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(256);
-    let mut ring = built.expect("io_uring from Linux 6.1");
-    let _ = ring.submitter().register_ring_fd();
-    ring
+    built.expect("io_uring from Linux 6.1")
 }
 
 /// The least that a server on a ring can do.
@@ -243,6 +246,39 @@ async fn serve(socket: Socket, run: Arc<Run>) {
         }
         run.count();
     }
+}
+
+/// What two cores with a thousand silent connections each cost.
+fn idle(seconds: u64) {
+    const SILENT: usize = 1000;
+    let listeners = Listeners::bind("127.0.0.1:0".parse().expect("an address"), 2).expect("a port is free");
+    let address = listeners.address();
+    let listeners = Arc::new(listeners);
+    let options = RuntimeOptions { cores: vec![SERVER_CORE, LOAD_CORE], name: "idle".into() };
+    let clients: Vec<_> =
+        (0..2 * SILENT).map(|_| TcpStream::connect(address).expect("they listen")).collect();
+    let used = shards::run(&options, move || {
+        let listener = listeners.take(shards::shard_id()).expect("there is one");
+        async move {
+            let accepting = glommio::spawn_local(async move {
+                loop {
+                    let (socket, _) = listener.accept().await.expect("descriptors are left");
+                    glommio::spawn_local(async move { socket.receive(&mut BytesMut::new()).await }).detach();
+                }
+            });
+            glommio::timer::sleep(Duration::from_millis(300)).await;
+            let before = thread_cpu_ns();
+            glommio::timer::sleep(Duration::from_secs(seconds)).await;
+            let used = thread_cpu_ns() - before;
+            drop(accepting);
+            used as f64 / 1e7 / seconds as f64
+        }
+    });
+    drop(clients);
+    let used = used.expect("the cores can be made");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown");
+    println!("idle, {SILENT} connections a core: {:.3}% and {:.3}% of a core; {memory}", used[0], used[1]);
 }
 
 /// The other end of all connections.

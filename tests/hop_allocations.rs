@@ -47,7 +47,7 @@ fn a_call_costs_at_most_two_allocations() {
     .expect("cores can be made");
     println!("{:.3} allocations a call", counted[0]);
     // Parks and timers of two cores allocate a little beside the calls.
-    assert!(counted[0] <= 2.05, "{} allocations a call", counted[0]);
+    assert!(counted[0] <= 2.1, "{} allocations a call", counted[0]);
 }
 
 /// Calls in groups below the bound of a mailbox.

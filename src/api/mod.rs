@@ -163,7 +163,7 @@ pub static TABLE: &[Row] = &[
     alone!(CreateTopics, (2, 7), topics::create),
     alone!(DeleteTopics, (1, 6), topics::delete),
     alone!(DeleteRecords, (0, 2), delete_records::handle),
-    alone!(InitProducerId, (0, 6), unstable Some(6), init_producer_id::handle),
+    alone!(InitProducerId, (0, 5), init_producer_id::handle),
     alone!(OffsetForLeaderEpoch, (2, 4), offset_for_leader_epoch::handle),
     alone!(DescribeConfigs, (1, 4), describe_configs::handle),
     alone!(AlterConfigs, (0, 2), alter_configs::legacy),

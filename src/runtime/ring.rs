@@ -98,8 +98,6 @@ impl Ring {
         uring.submitter().register_eventfd(bell.signal().0.as_raw_fd())?;
         let mut uring = uring;
         uring.completion().disable_eventfd();
-        // A registered descriptor saves its look-up on each enter; kernels without it work as well.
-        let _ = uring.submitter().register_ring_fd();
         let ring = Rc::new(Ring {
             uring: RefCell::new(uring),
             ops: RefCell::new(Ops::default()),
