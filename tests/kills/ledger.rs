@@ -42,11 +42,6 @@ impl Ledger {
         self.sent.iter().filter(|sent| sent.acknowledged.is_some())
     }
 
-    /// The offset that the log must reach.
-    pub fn end(&self) -> i64 {
-        self.acknowledged().filter_map(|s| Some(s.acknowledged? + s.count as i64)).max().unwrap_or(0)
-    }
-
     /// Holds the ledger against every batch of the partition, from offset 0 on.
     pub fn check(&self, held: &[Stored]) -> Result<(), String> {
         let here = format!("{}-{}", self.topic, self.partition);
