@@ -243,6 +243,12 @@ fn append_here(shard: Rc<Shard>, appends: Vec<Append>, acks: Acks) -> impl Futur
             (append.place, Some(partition), result)
         })
         .collect();
+    // Flushes begin side by side; the waits below are one after the other.
+    for (_, partition, result) in &started {
+        if let (Some(partition), Ok(appended)) = (partition, result) {
+            partition.begin_promise(appended);
+        }
+    }
     async move {
         let mut done = Vec::with_capacity(started.len());
         for (place, partition, result) in started {
