@@ -154,10 +154,10 @@ fn visit(api: &str, path: &str, value: &mut Value, side: &Side) {
             list.iter_mut().for_each(|child| visit(api, &path, child, side));
         }
         Value::String(text) => *text = side.plain(text),
-        Value::Number(number) => {
-            if path.ends_with("port") && number.as_i64().is_some_and(|n| side.is_own_port(n)) {
-                *value = json!("<port>");
-            }
+        Value::Number(number)
+            if path.ends_with("port") && number.as_i64().is_some_and(|n| side.is_own_port(n)) =>
+        {
+            *value = json!("<port>");
         }
         _ => {}
     }
