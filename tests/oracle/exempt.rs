@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::batch::{LOG_APPEND_TIME, Stored, time};
 use crate::harness::message;
 use crate::harness::schema::unhex;
-use crate::pair::Side;
+use crate::pair::{self, Side};
 
 enum How {
     /// Whether there is a text at all.
@@ -232,7 +232,8 @@ fn apply(how: &How, value: &mut Value, side: &Side) {
         }
         How::Unordered => {
             if let Value::Array(list) = value {
-                list.sort_by_cached_key(Value::to_string);
+                // By name first, so that one difference inside does not show as many.
+                list.sort_by_cached_key(|item| (pair::name_of(item), item.to_string()));
             }
         }
         How::Records => {
