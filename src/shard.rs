@@ -155,8 +155,7 @@ impl Shard {
         let id = shards::shard_id();
         let request_bytes_max = server.queued_max_request_bytes / cores as u64;
         // One largest frame a core always fits.
-        let large_bytes_max =
-            (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
+        let large_bytes_max = (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
         let (images, layers) = (node.images.reader(), node.layers.reader());
         let sessions =
             FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
@@ -322,8 +321,14 @@ impl Shard {
         match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {
             Ok(log) => {
                 let Some(registration) = topic.partition(id) else { return };
-                let partition =
-                    Partition::leading(topic.name.clone(), topic.id, id, log, leadership(registration), &config);
+                let partition = Partition::leading(
+                    topic.name.clone(),
+                    topic.id,
+                    id,
+                    log,
+                    leadership(registration),
+                    &config,
+                );
                 self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
             }
             Err(error) => {

@@ -107,12 +107,17 @@ impl Thalweg {
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end after a signal.
+    pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "still alive 30 s after SIGTERM:\n{}", self.log_tail());
+            assert!(Instant::now() < deadline, "still alive 30 s after its signal:\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -160,6 +165,10 @@ impl Thalweg {
 
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the broker runs").count()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn pid(&self) -> Pid {
