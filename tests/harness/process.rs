@@ -25,6 +25,23 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
+/// A build with the feature `faults`: the one that `FAULTY_THALWEG` names, or one made now, in a target
+/// directory that the suites share.
+pub fn faulty_build() -> PathBuf {
+    if let Some(given) = std::env::var_os("FAULTY_THALWEG") {
+        return given.into();
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--bin", "thalweg", "--features", "faults", "--target-dir"])
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the build with faults fails");
+    target.join("debug/thalweg")
+}
+
 /// The broker under test.
 pub struct Thalweg {
     child: Child,
