@@ -23,7 +23,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, FetchRequest, ProduceRequest, RequestHeader, TopicName,
 };
-use kafka_protocol::protocol::{Encodable, HeaderVersion as _, Request, StrBytes};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use thalweg::protocol::batch::BatchBuilder;
 
 const CONNECTIONS: usize = 6;

@@ -42,8 +42,8 @@ pub async fn handle(context: &Context, asked: ApiVersionsRequest, version: i16) 
     let image = context.shard.image();
     response.finalized_features_epoch = image.offset.0;
     response.finalized_features = image
-        .features
-        .iter()
+        .finalized_features()
+        .into_iter()
         .map(|(name, level)| {
             FinalizedFeatureKey::default()
                 .with_name(StrBytes::from_string(name.to_owned()))

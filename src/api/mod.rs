@@ -96,10 +96,14 @@ pub enum Reply {
     Close(String),
 }
 
-/// A handler's result: the reply, or the wait for it. While an `Answer::Later` waits, the connection reads on.
+/// A handler's result: the reply, or the wait for it. While one waits, the connection reads on; its future is
+/// first polled when the answers before it were sent.
 pub enum Answer {
     Now(Reply),
+    /// The memory of the request stays reserved until the wait is over.
     Later(Pin<Box<dyn Future<Output = Reply>>>),
+    /// A wait that may be as long as the client likes and holds nothing of its request's frame.
+    LongPoll(Pin<Box<dyn Future<Output = Reply>>>),
 }
 
 type Running = Pin<Box<dyn Future<Output = Answer>>>;
@@ -163,7 +167,7 @@ pub static TABLE: &[Row] = &[
     alone!(CreateTopics, (2, 7), topics::create),
     alone!(DeleteTopics, (1, 6), topics::delete),
     alone!(DeleteRecords, (0, 2), delete_records::handle),
-    alone!(InitProducerId, (0, 6), unstable Some(6), init_producer_id::handle),
+    alone!(InitProducerId, (0, 5), init_producer_id::handle),
     alone!(OffsetForLeaderEpoch, (2, 4), offset_for_leader_epoch::handle),
     alone!(DescribeConfigs, (1, 4), describe_configs::handle),
     alone!(AlterConfigs, (0, 2), alter_configs::legacy),

@@ -5,13 +5,19 @@
 
 use crate::types::{LeaderEpoch, NodeId, Offset};
 
+/// Who leads a partition and who is in sync, at one partition epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    pub leader: NodeId,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+    pub isr: Vec<NodeId>,
+}
+
 /// What the broker knows of one partition's replica on it.
 #[derive(Clone, Debug)]
 pub struct Replica {
-    leader: NodeId,
-    leader_epoch: LeaderEpoch,
-    partition_epoch: i32,
-    isr: Vec<NodeId>,
+    leadership: Leadership,
     high_watermark: Offset,
 }
 
@@ -26,31 +32,17 @@ pub enum EpochMismatch {
 
 impl Replica {
     /// A leader whose log ends at `log_end`; with an ISR of one all of it is committed.
-    pub fn leading(
-        leader: NodeId,
-        leader_epoch: LeaderEpoch,
-        partition_epoch: i32,
-        isr: Vec<NodeId>,
-        log_end: Offset,
-    ) -> Replica {
-        Replica { leader, leader_epoch, partition_epoch, isr, high_watermark: log_end }
-    }
-
-    pub fn leader(&self) -> NodeId {
-        self.leader
+    pub fn leading(leadership: Leadership, log_end: Offset) -> Replica {
+        Replica { leadership, high_watermark: log_end }
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.leader_epoch
-    }
-
-    pub fn partition_epoch(&self) -> i32 {
-        self.partition_epoch
+        self.leadership.leader_epoch
     }
 
     /// How many replicas are in sync, this one included.
     pub fn in_sync_count(&self) -> usize {
-        self.isr.len()
+        self.leadership.isr.len()
     }
 
     pub fn high_watermark(&self) -> Offset {
@@ -63,28 +55,19 @@ impl Replica {
     }
 
     /// Takes a newer state of the partition from the metadata image; an older one is left aside.
-    pub fn update(
-        &mut self,
-        leader: NodeId,
-        leader_epoch: LeaderEpoch,
-        partition_epoch: i32,
-        isr: Vec<NodeId>,
-    ) {
-        if partition_epoch < self.partition_epoch || leader_epoch < self.leader_epoch {
-            return;
+    pub fn update(&mut self, newer: Leadership) {
+        let ours = &self.leadership;
+        if newer.partition_epoch >= ours.partition_epoch && newer.leader_epoch >= ours.leader_epoch {
+            self.leadership = newer;
         }
-        self.leader = leader;
-        self.leader_epoch = leader_epoch;
-        self.partition_epoch = partition_epoch;
-        self.isr = isr;
     }
 
     /// Checks the epoch that a client sent (-1: none) against the current one (KIP-320).
     pub fn check_epoch(&self, sent: i32) -> Result<(), EpochMismatch> {
         match sent {
             -1 => Ok(()),
-            sent if sent < self.leader_epoch.0 => Err(EpochMismatch::Fenced),
-            sent if sent > self.leader_epoch.0 => Err(EpochMismatch::Unknown),
+            sent if sent < self.leadership.leader_epoch.0 => Err(EpochMismatch::Fenced),
+            sent if sent > self.leadership.leader_epoch.0 => Err(EpochMismatch::Unknown),
             _ => Ok(()),
         }
     }
@@ -109,8 +92,17 @@ impl Replica {
 mod tests {
     use super::*;
 
+    fn leadership(leader_epoch: i32, partition_epoch: i32, isr: &[i32]) -> Leadership {
+        Leadership {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(leader_epoch),
+            partition_epoch,
+            isr: isr.iter().copied().map(NodeId).collect(),
+        }
+    }
+
     fn replica() -> Replica {
-        Replica::leading(NodeId(1), LeaderEpoch(3), 5, vec![NodeId(1)], Offset(10))
+        Replica::leading(leadership(3, 5, &[1]), Offset(10))
     }
 
     #[test]
@@ -133,9 +125,9 @@ mod tests {
     #[test]
     fn an_older_image_changes_nothing() {
         let mut replica = replica();
-        replica.update(NodeId(2), LeaderEpoch(2), 4, vec![]);
-        assert_eq!((replica.leader(), replica.leader_epoch()), (NodeId(1), LeaderEpoch(3)));
-        replica.update(NodeId(1), LeaderEpoch(4), 6, vec![NodeId(1), NodeId(2)]);
+        replica.update(leadership(2, 4, &[]));
+        assert_eq!((replica.leader_epoch(), replica.in_sync_count()), (LeaderEpoch(3), 1));
+        replica.update(leadership(4, 6, &[1, 2]));
         assert_eq!((replica.leader_epoch(), replica.in_sync_count()), (LeaderEpoch(4), 2));
     }
 }

@@ -5,6 +5,7 @@
 //! returns `Result<ExitCode, Problem>`; [`main`] alone prints the problem, one line with its mend.
 
 mod check;
+mod completions;
 mod config;
 mod consume;
 mod input;
@@ -61,6 +62,8 @@ enum Command {
     /// Read and change the configuration of topics and brokers
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print a script that lets a shell complete commands
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command line of this process and returns its exit code: 0 done, 1 failed, 2 wrongly used.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Topic(command) => (command.target().json, topic::run(&command)),
         Command::Produce(args) => (args.target.json, produce::run(&args)),
         Command::Consume(args) => (args.target.json, consume::run(&args)),
+        Command::Completions(args) => (false, completions::run(&args)),
         Command::Config(command) => (command.target().json, config::run(&command)),
     };
     outcome.unwrap_or_else(|problem| {

@@ -39,9 +39,9 @@ pub type Outcomes<T> = Vec<(String, Result<T, ClientError>)>;
 #[derive(Clone, Debug, Default)]
 pub struct NewTopic {
     pub name: String,
-    /// `None`: the broker's default (from Kafka 2.4 on).
+    /// `None`: the broker's default, 1 with brokers before Kafka 2.4.
     pub partitions: Option<i32>,
-    /// `None`: the broker's default (from Kafka 2.4 on).
+    /// `None`: the broker's default, 1 with brokers before Kafka 2.4.
     pub replication: Option<i16>,
     /// Partition to brokers; where it is not empty, partitions and replication are not given.
     pub assignment: Vec<Vec<NodeId>>,
@@ -128,6 +128,26 @@ pub enum ConfigOperation {
     Subtract(String),
 }
 
+impl ConfigChange {
+    fn apply(&self, configs: &mut BTreeMap<String, String>) {
+        let now = configs.get(&self.name).map(String::as_str).unwrap_or_default();
+        let items = || now.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let list = match &self.operation {
+            ConfigOperation::Set(value) => value.clone(),
+            ConfigOperation::Unset => {
+                configs.remove(&self.name);
+                return;
+            }
+            ConfigOperation::Append(value) if items().any(|item| item == value) => return,
+            ConfigOperation::Append(value) => items().chain([value.as_str()]).collect::<Vec<_>>().join(","),
+            ConfigOperation::Subtract(value) => {
+                items().filter(|item| item != value).collect::<Vec<_>>().join(",")
+            }
+        };
+        configs.insert(self.name.clone(), list);
+    }
+}
+
 impl Client {
     /// Makes topics; with `validate_only` nothing is made.
     pub fn create_topics(
@@ -136,9 +156,9 @@ impl Client {
         validate_only: bool,
     ) -> Result<Outcomes<CreatedTopic>, ClientError> {
         let timeout_ms = self.timeout_ms();
-        let response = self.tell_controller(|_| {
+        let response = self.tell_controller(|version| {
             CreateTopicsRequest::default()
-                .with_topics(topics.iter().map(creatable).collect())
+                .with_topics(topics.iter().map(|topic| creatable(topic, version)).collect())
                 .with_timeout_ms(timeout_ms)
                 .with_validate_only(validate_only)
         })?;
@@ -341,8 +361,50 @@ impl Client {
         Ok(in_order(outcomes.collect(), resources.iter().map(|resource| &resource.name)))
     }
 
-    /// Changes keys of resources of one kind, each with the same changes.
+    /// Changes keys of resources of one kind, each with the same changes. With a broker before Kafka 2.3 the
+    /// whole configuration is read, changed and written back.
     pub fn alter_configs(
+        &mut self,
+        resources: &[Resource],
+        changes: &[ConfigChange],
+        validate_only: bool,
+    ) -> Result<Outcomes<()>, ClientError> {
+        match self.alter_incrementally(resources, changes, validate_only) {
+            Err(ClientError::Unsupported { .. }) => {}
+            other => return other,
+        }
+        let one = |resource: &Resource| {
+            (resource.name.clone(), self.alter_by_replacing(resource, changes, validate_only))
+        };
+        Ok(resources.iter().map(one).collect())
+    }
+
+    fn alter_by_replacing(
+        &mut self,
+        resource: &Resource,
+        changes: &[ConfigChange],
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
+        let mut configs = BTreeMap::new();
+        for (name, entries) in self.describe_configs(std::slice::from_ref(resource), &[], false)? {
+            for entry in entries?.into_iter().filter(|entry| entry.source.is_own()) {
+                // What cannot be read cannot be written back.
+                let value = entry.value.ok_or_else(|| {
+                    ClientError::NoAnswer(format!(
+                        "the broker hides {} of {name}, which would be lost",
+                        entry.name
+                    ))
+                })?;
+                configs.insert(entry.name, value);
+            }
+        }
+        for change in changes {
+            change.apply(&mut configs);
+        }
+        self.replace_configs(resource, &configs, validate_only)
+    }
+
+    fn alter_incrementally(
         &mut self,
         resources: &[Resource],
         changes: &[ConfigChange],
@@ -376,17 +438,18 @@ impl Client {
     pub fn replace_configs(
         &mut self,
         resource: &Resource,
-        configs: &[(String, String)],
+        configs: &BTreeMap<String, String>,
+        validate_only: bool,
     ) -> Result<(), ClientError> {
         let request = |_| {
-            let config = |(name, value): &(String, String)| {
+            let config = |(name, value): (&String, &String)| {
                 alter_configs::AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)))
             };
             let resource = alter_configs::AlterConfigsResource::default()
                 .with_resource_type(resource.kind as i8)
                 .with_resource_name(text(&resource.name))
                 .with_configs(configs.iter().map(config).collect());
-            AlterConfigsRequest::default().with_resources(vec![resource])
+            AlterConfigsRequest::default().with_resources(vec![resource]).with_validate_only(validate_only)
         };
         let response = match broker_of(std::slice::from_ref(resource)) {
             Some(id) => self.tell(id, request),
@@ -429,7 +492,10 @@ impl Client {
     }
 }
 
-fn creatable(topic: &NewTopic) -> CreatableTopic {
+fn creatable(topic: &NewTopic, version: i16) -> CreatableTopic {
+    // The first version in which -1 asks for the broker's default.
+    const DEFAULTS_VERSION: i16 = 4;
+    let default = if version < DEFAULTS_VERSION { 1 } else { -1 };
     let config = |(name, value): &(String, String)| {
         CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
     };
@@ -441,8 +507,8 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
     let given = topic.assignment.is_empty();
     CreatableTopic::default()
         .with_name(topic_name(&topic.name))
-        .with_num_partitions(topic.partitions.filter(|_| given).unwrap_or(-1))
-        .with_replication_factor(topic.replication.filter(|_| given).unwrap_or(-1))
+        .with_num_partitions(if given { topic.partitions.unwrap_or(default) } else { -1 })
+        .with_replication_factor(if given { topic.replication.unwrap_or(default as i16) } else { -1 })
         .with_assignments(topic.assignment.iter().enumerate().map(assigned).collect())
         .with_configs(topic.configs.iter().map(config).collect())
 }
@@ -506,6 +572,23 @@ mod tests {
         let sorted = in_order(given, names.iter());
         assert_eq!(sorted.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b", "a", "c"]);
         assert!(sorted[2].1.is_err());
+    }
+
+    #[test]
+    fn changes_apply_to_a_whole_configuration() {
+        let mut configs =
+            BTreeMap::from([("a".to_owned(), "1".to_owned()), ("l".to_owned(), "x, y".to_owned())]);
+        for (name, operation) in [
+            ("a", ConfigOperation::Unset),
+            ("b", ConfigOperation::Set("2".to_owned())),
+            ("l", ConfigOperation::Append("z".to_owned())),
+            ("l", ConfigOperation::Append("x".to_owned())),
+            ("l", ConfigOperation::Subtract("y".to_owned())),
+        ] {
+            ConfigChange { name: name.to_owned(), operation }.apply(&mut configs);
+        }
+        let expected = [("b", "2"), ("l", "x,z")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(configs, BTreeMap::from(expected));
     }
 
     #[test]

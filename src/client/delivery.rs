@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,14 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
+use super::budget::Budget;
 use super::cluster::{Client, Cluster, Topic, topic_name};
 use super::connection::{Connection, Receiver};
 use super::error::ClientError;
-use super::producer::{Acks, Stopped};
+use super::producer::Acks;
 use super::wire;
 use crate::protocol::batch::{BatchBuilder, BatchIter, increment_sequence};
-use crate::protocol::compression::{CompressionLevels, OpenLimits};
+use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::protocol::record::{Header, Record, RecordIter};
 use crate::types::NodeId;
 
@@ -31,14 +32,14 @@ use crate::types::NodeId;
 const IN_FLIGHT_MAX: usize = 5;
 /// A request takes further batches until it has this many bytes.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// Bytes of batches that may be undelivered.
-const UNDELIVERED_BYTES_MAX: usize = 64 << 20;
 /// How long to wait before a partition is tried again.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Trouble is told when a batch has failed so often: an election passes before.
 const FAILURES_TOLD: u32 = 5;
 /// The newest version that names topics; later ones want their ids.
 const PRODUCE_VERSION_MAX: i16 = 12;
+/// The first version that may carry zstd (Kafka 2.1).
+const ZSTD_VERSION_MIN: i16 = 7;
 
 /// A sealed batch on its way.
 #[derive(Debug)]
@@ -102,59 +103,12 @@ pub struct Delivered {
 /// Is told why something is tried again, when that takes long.
 pub type OnTrouble = Box<dyn Fn(&ClientError) + Send>;
 
-/// Bounds the bytes between the producer and the answers.
-#[derive(Debug, Default)]
-pub struct Budget {
-    state: Mutex<BudgetState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct BudgetState {
-    bytes: usize,
-    is_stopped: bool,
-}
-
-impl Budget {
-    /// Waits until `bytes` fit, or anything where nothing else is undelivered.
-    pub fn take(&self, bytes: usize) -> Result<(), Stopped> {
-        let mut state = self.lock();
-        while !state.is_stopped && state.bytes > 0 && state.bytes + bytes > UNDELIVERED_BYTES_MAX {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.is_stopped {
-            return Err(Stopped);
-        }
-        state.bytes += bytes;
-        Ok(())
-    }
-
-    /// Counts bytes that take the place of others.
-    fn add(&self, bytes: usize) {
-        self.lock().bytes += bytes;
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.lock().bytes -= bytes;
-        self.changed.notify_all();
-    }
-
-    fn stop(&self) {
-        self.lock().is_stopped = true;
-        self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BudgetState> {
-        // No holder can panic between two writes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub acks: Acks,
     pub idempotent: bool,
     pub delivery_timeout: Duration,
+    pub compression: Compression,
     pub levels: CompressionLevels,
 }
 
@@ -575,6 +529,14 @@ impl Delivery {
         }
         let connection = self.client.dial(node)?;
         let version = connection.version_below::<ProduceRequest>(PRODUCE_VERSION_MAX)?;
+        if self.settings.compression == Compression::Zstd && version < ZSTD_VERSION_MIN {
+            return Err(ClientError::Unsupported {
+                address: connection.address().to_owned(),
+                request: "zstd in Produce",
+                ours: format!("{ZSTD_VERSION_MIN}..{PRODUCE_VERSION_MAX}"),
+                theirs: format!("up to {version}"),
+            });
+        }
         let id = self.next_link;
         self.next_link += 1;
         start_receiving(id, connection.receiver()?, self.events.clone());
@@ -738,7 +700,6 @@ fn split(batch: &PendingBatch, levels: &CompressionLevels) -> Option<(PendingBat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::compression::Compression;
     use crate::types::ProducerId;
 
     #[test]
@@ -779,14 +740,5 @@ mod tests {
             }
         }
         assert_eq!(values, [(100, 0), (101, 1), (102, 2), (103, 3), (104, 4)]);
-    }
-
-    #[test]
-    fn the_budget_lets_one_oversized_batch_pass_alone() {
-        let budget = Budget::default();
-        budget.take(UNDELIVERED_BYTES_MAX * 2).unwrap();
-        budget.give_back(UNDELIVERED_BYTES_MAX * 2);
-        budget.stop();
-        assert!(budget.take(1).is_err());
     }
 }

@@ -11,12 +11,14 @@
 //! | [`cluster`] | [`Client`]: bootstrap, metadata, a connection per broker |
 //! | [`admin`] | topics, partitions, configurations, offsets, deleting records |
 //! | [`producer`] | records into batches, in the caller's thread |
+//! | [`budget`] | the bound on bytes between these two |
 //! | [`delivery`] | batches to their leaders: requests in flight, retries, what became of each batch |
 //! | [`fetcher`] | partitions read from their leaders, a thread each |
 //! | [`partitioner`] | the partition of a key, as Java's client chooses it |
 //! | [`error`] | [`ClientError`] |
 
 pub mod admin;
+pub mod budget;
 pub mod cluster;
 pub mod connection;
 pub mod delivery;

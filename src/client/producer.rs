@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{InitProducerIdRequest, ProducerId as WireProducerId};
 
+use super::budget::Budget;
 use super::cluster::{Client, Cluster, Topic};
-use super::delivery::{self, Budget, Delivered, Event, OnTrouble, PendingBatch, Report};
+use super::delivery::{self, Delivered, Event, OnTrouble, PendingBatch, Report};
 use super::error::ClientError;
 use super::partitioner::partition_for_key;
 use crate::protocol::batch::{BatchBuilder, increment_sequence};
@@ -128,6 +129,7 @@ impl Producer {
                 acks: options.acks,
                 idempotent: producer.is_some(),
                 delivery_timeout: options.delivery_timeout,
+                compression: options.compression,
                 levels: options.levels,
             },
             (events.clone(), inbox),

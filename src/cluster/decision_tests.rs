@@ -34,10 +34,14 @@ fn with_topic(properties: &str) -> Cluster {
 }
 
 type Outcome = (i16, Option<String>);
+/// Key, operation, value.
+type KeyChange<'a> = (&'a str, i8, Option<&'a str>);
+/// Type, name, changes.
+type ResourceChange<'a> = (i8, &'a str, &'a [KeyChange<'a>]);
 
-fn alter(cluster: &mut Cluster, resources: &[(i8, &str, &[(&str, i8, Option<&str>)])]) -> Vec<Outcome> {
-    let resource = |(kind, name, changes): &(i8, &str, &[(&str, i8, Option<&str>)])| {
-        let change = |(key, op, value): &(&str, i8, Option<&str>)| {
+fn alter(cluster: &mut Cluster, resources: &[ResourceChange<'_>]) -> Vec<Outcome> {
+    let resource = |(kind, name, changes): &ResourceChange<'_>| {
+        let change = |(key, op, value): &KeyChange<'_>| {
             AlterableConfig::default()
                 .with_name(text(key))
                 .with_config_operation(*op)

@@ -74,7 +74,7 @@ impl Placement {
     }
 
     /// The replicas of the next partition, the leader first: brokers that live before those that do not.
-    pub fn next(&mut self) -> Vec<NodeId> {
+    pub fn next_replicas(&mut self) -> Vec<NodeId> {
         let (later, first) = self.unfenced.split_at(self.at);
         let replicas = first.iter().chain(later).chain(&self.fenced).copied();
         let replicas = replicas.take(self.replication_factor).collect();
@@ -227,7 +227,7 @@ fn place_more(
     let mut placement = Placement::new(image, replication_factor as i32).map_err(unable)?;
     (0..additional)
         .map(|_| {
-            new_partition(image, placement.next()).ok_or_else(|| {
+            new_partition(image, placement.next_replicas()).ok_or_else(|| {
                 unable(format!(
                     "Unable to replicate the partition {replication_factor} time(s): {ALL_FENCED}"
                 ))

@@ -242,10 +242,11 @@ impl Quorum for SingleQuorum {
         });
         let batches = batches.collect();
         let waiting = Waiting { batches, base_offset: proposal.base_offset, image: proposal.image, outcome };
-        let sent = self.proposals.as_ref().map(|proposals| proposals.try_send(waiting));
-        if let Some(Err(flume::TrySendError::Full(waiting))) = sent {
-            let full = QuorumError::NotWritten("too many changes are waiting".to_owned());
-            let _ = waiting.outcome.send(Err(full));
+        // A writer that has gone drops the proposal, and its outcome with it.
+        if let Some(proposals) = &self.proposals
+            && let Err(flume::TrySendError::Full(waiting)) = proposals.try_send(waiting)
+        {
+            waiting.answer(Err(QuorumError::NotWritten("too many changes are waiting".to_owned())));
         }
         committed
     }

@@ -232,7 +232,7 @@ fn place(context: &Context<'_>, topic: &CreatableTopic) -> Result<Vec<Partition>
     let mut placement = Placement::new(context.image, replication_factor).map_err(unable)?;
     (0..count)
         .map(|_| {
-            partitions::new_partition(context.image, placement.next())
+            partitions::new_partition(context.image, placement.next_replicas())
                 .ok_or_else(|| unable(partitions::ALL_FENCED.to_owned()))
         })
         .collect()

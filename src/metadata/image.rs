@@ -38,6 +38,9 @@ pub enum ApplyError {
 /// The settings of one resource, by key.
 pub type Settings = Arc<BTreeMap<String, String>>;
 
+/// Type and name of each part of a quota's entity, in order; no name is the default of its type.
+type QuotaEntityParts = Vec<(String, Option<String>)>;
+
 /// The cluster's metadata up to `offset`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
@@ -59,7 +62,7 @@ pub struct Image {
     pub(super) configs: OrdMap<(ResourceType, Arc<str>), Settings>,
     /// The first producer id that no block holds; `None` before the first block.
     pub next_producer_id: Option<ProducerId>,
-    pub(super) quotas: OrdMap<Vec<(String, Option<String>)>, Arc<BTreeMap<String, f64>>>,
+    pub(super) quotas: OrdMap<QuotaEntityParts, Arc<BTreeMap<String, f64>>>,
     pub(super) scram: OrdMap<(i8, String), Arc<UserScramCredentialRecord>>,
     pub(super) acls: OrdMap<Uuid, Arc<AccessControlEntryRecord>>,
     pub(super) tokens: OrdMap<String, Arc<DelegationTokenRecord>>,

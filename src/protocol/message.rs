@@ -42,3 +42,42 @@ pub fn encode_into<T: Encodable>(out: &mut BytesMut, message: &T, version: i16) 
 fn codec_error(error: impl std::fmt::Display) -> WireError {
     WireError::Codec(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    use kafka_protocol::messages::{MetadataRequest, TopicName};
+    use kafka_protocol::protocol::StrBytes;
+
+    fn request() -> MetadataRequest {
+        let name = TopicName(StrBytes::from_static_str("orders"));
+        MetadataRequest::default()
+            .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(name))]))
+            .with_allow_auto_topic_creation(true)
+    }
+
+    #[test]
+    fn messages_come_back() {
+        for version in [4, 9] {
+            let body = encode(&request(), version).unwrap().freeze();
+            assert_eq!(decode_request::<MetadataRequest>(3, body.clone(), version, 10_000), Ok(request()));
+            let with_tail = [&body[..], b"tail"].concat();
+            assert_eq!(
+                decode_request::<MetadataRequest>(3, with_tail.into(), version, 10_000),
+                Ok(request())
+            );
+        }
+    }
+
+    #[test]
+    fn bounds_cuts_and_wrong_versions_are_errors() {
+        let body = encode(&request(), 9).unwrap().freeze();
+        let small = decode_request::<MetadataRequest>(3, body.clone(), 9, 100);
+        assert_eq!(small, Err(WireError::TooLarge(100)));
+        let cut = body.slice(..body.len() - 1);
+        assert!(decode_request::<MetadataRequest>(3, cut.clone(), 9, 10_000).is_err());
+        assert!(matches!(decode::<MetadataRequest>(cut, 9), Err(WireError::Codec(_))));
+        assert!(matches!(encode(&request(), 99), Err(WireError::Codec(_))));
+    }
+}

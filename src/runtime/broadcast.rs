@@ -82,7 +82,7 @@ impl<T> Reader<T> {
 }
 
 /// A core's hold on one published value.
-#[expect(clippy::redundant_allocation, reason = "the outer count is this core's own; the inner is shared")]
+#[expect(clippy::redundant_allocation, reason = "the outer count is the core's own, the inner is shared")]
 pub struct View<T>(Rc<Arc<T>>);
 
 impl<T> View<T> {

@@ -98,8 +98,6 @@ impl Ring {
         uring.submitter().register_eventfd(bell.signal().0.as_raw_fd())?;
         let mut uring = uring;
         uring.completion().disable_eventfd();
-        // A registered descriptor saves its look-up on each enter; kernels without it work as well.
-        let _ = uring.submitter().register_ring_fd();
         let ring = Rc::new(Ring {
             uring: RefCell::new(uring),
             ops: RefCell::new(Ops::default()),
@@ -434,7 +432,7 @@ struct Keeper {
 
 /// The longest that tasks can stand still by this, while the driver is active and while it is parked.
 const KEEP_ACTIVE: Duration = Duration::from_millis(4);
-const KEEP_PARKED: Duration = Duration::from_millis(100);
+const KEEP_PARKED: Duration = Duration::from_millis(250);
 const KEEP_STEP: Duration = Duration::from_micros(800);
 const _: () = assert!(KEEP_STEP.as_nanos() < tasks::TURN.as_nanos());
 

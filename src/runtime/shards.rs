@@ -12,7 +12,7 @@ use super::park::Bell;
 use super::ring::{EventFd, Ring};
 use super::tasks::{self, Notice, Queue};
 use crate::types::ShardId;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 
+/// Threads of a core for calls that block: fsync, open, rename, compression.
+const BLOCKING_THREADS: usize = 4;
 /// Messages that wait in one mailbox; beyond them callers wait.
 pub const MAILBOX_MESSAGES: usize = 1024;
 /// Messages that a mailbox loop handles before other tasks of the core get a turn.
@@ -96,6 +98,8 @@ where
         .name(name)
         // The least it takes: files are read through the page cache, not through its buffers.
         .io_memory(64 << 10)
+        // A slow fdatasync must not hold up the making of a segment.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
         .preempt_timer(tasks::TURN)
         .make()
         .map_err(io::Error::from)?;

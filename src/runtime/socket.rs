@@ -362,6 +362,13 @@ struct Reading<'a>(&'a Rc<Inner>);
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         self.0.reader.borrow_mut().take();
+        // Woken for bytes, but not polled again: the ring's buffer is not held for whoever comes.
+        if let Receiving::Arrived(count, Some(number)) = self.0.receiving.get()
+            && count > 0
+        {
+            self.0.receiving.set(Receiving::Nothing);
+            self.0.unread.borrow_mut().extend_from_slice(self.0.ring.held(number).bytes(count as usize));
+        }
     }
 }
 

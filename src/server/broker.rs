@@ -36,10 +36,13 @@ use crate::runtime::shards::{self, RuntimeOptions};
 use crate::runtime::socket;
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::shard::{self, Node, Shard};
+use crate::storage::{DirectoryName, directory_name};
 use crate::types::{NodeId, ShardId};
 
 /// How long answers that are due may take after a signal.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long connections that were cut off may take to end.
+const ABORT_MAX: Duration = Duration::from_millis(500);
 const FIRST: ShardId = ShardId(0);
 
 /// What `start` was told.
@@ -103,8 +106,10 @@ struct Start {
     /// One of each a core.
     stop: Vec<flume::Receiver<()>>,
     end: Vec<(flume::Sender<()>, flume::Receiver<()>)>,
-    /// Cores say here that they are installed, and later that they are quiet.
+    /// Cores say here that they are installed.
     arrived: (flume::Sender<()>, flume::Receiver<()>),
+    /// The other cores say here that they are quiet; a signal may come before all are installed.
+    quiet: (flume::Sender<()>, flume::Receiver<()>),
     failure: std::sync::Mutex<Option<StartError>>,
 }
 
@@ -141,6 +146,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         stop,
         end: (0..cores).map(|_| flume::bounded(1)).collect(),
         arrived: flume::unbounded(),
+        quiet: flume::unbounded(),
         failure: std::sync::Mutex::default(),
     });
     let on_core = start.clone();
@@ -220,6 +226,7 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     for _ in 0..start.cores {
         start.arrived.1.recv_async().await.expect("this core holds a sender");
     }
+    bury_deleted(start, shard);
     let (controller, settling) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
     let progress = tasks::spawn(Queue::Background, housekeeping::report_recovery(shard.clone()));
@@ -238,6 +245,18 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
         let _stopped = posted.await;
     }
     announce(start, shard)
+}
+
+/// Directories that a deletion left behind are deleted now.
+fn bury_deleted(start: &Start, shard: &Shard) {
+    for dir in &start.node.log_dirs {
+        for entry in std::fs::read_dir(&dir.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_str().and_then(directory_name) == Some(DirectoryName::Deleted) {
+                shard.appender.bury(entry.path(), 0);
+            }
+        }
+    }
 }
 
 /// Loads the metadata log and takes the next epoch of the quorum.
@@ -263,6 +282,9 @@ async fn open_controller(
     let open = move || single::SingleQuorum::open(options);
     let opened =
         glommio::executor().spawn_blocking(open).await.map_err(|error| metadata(error.to_string()))?;
+    for (feature, level) in brokers::unsupported_levels(&opened.image) {
+        tracing::warn!(feature, level, "the cluster has a feature level that this build does not act on");
+    }
     if opened.cut_bytes > 0 {
         tracing::info!(bytes = opened.cut_bytes, "a torn write at the end of the metadata log was cut off");
     }
@@ -380,12 +402,12 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     serve_until_told(start, me).await;
     drop(checkpoints);
     for _ in 1..start.cores {
-        start.arrived.1.recv_async().await.expect("this core holds a sender");
+        start.quiet.1.recv_async().await.expect("this core holds a sender");
     }
     let mut clean = true;
     for core in 0..start.cores {
         let posted = shard::post(shard_id(core), |shard| async move { shard.close_logs().await }).await;
-        clean &= matches!(posted.await, Ok(Ok(())));
+        clean &= matches!(posted.await, Ok(true));
     }
     let broker_epoch = shard.image().broker(start.node.id).map_or(-1, |broker| broker.epoch);
     let controller = shard.controller.borrow().clone();
@@ -435,7 +457,7 @@ async fn run_other(start: &Arc<Start>, me: usize) {
     };
     let quiet = async {
         serve_until_told(start, me).await;
-        let _gone = start.arrived.0.send(());
+        let _gone = start.quiet.0.send(());
         false
     };
     if !futures_lite::future::or(end, quiet).await {
@@ -463,17 +485,31 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
     for connection in connections {
         connection.stop();
     }
-    let began = Instant::now();
-    while !core.connections.borrow().is_empty() && began.elapsed() < DRAIN_MAX {
-        glommio::timer::sleep(Duration::from_millis(5)).await;
+    drain(&core, DRAIN_MAX).await;
+    // What is left does not read its answers, or waits for a device: it ends without them.
+    let connections: Vec<_> = core.connections.borrow().values().cloned().collect();
+    for connection in connections {
+        connection.abort();
     }
+    drain(&core, ABORT_MAX).await;
     for task in work {
         task.cancel().await;
     }
 }
 
-/// Starts to accept on this core.
+/// Waits until no connection is left, at most `time`.
+async fn drain(core: &CoreState, time: Duration) {
+    let began = Instant::now();
+    while !core.connections.borrow().is_empty() && began.elapsed() < time {
+        glommio::timer::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Starts to accept on this core, unless it was told to stop before the start was through.
 fn accept_on(core: &Rc<CoreState>, bound: &Bound) {
+    if core.shard.stopping.get() {
+        return;
+    }
     if let Some(listener) = bound.listeners.take(core.shard.id) {
         let accepting = accept(core.clone(), listener, bound.name.clone());
         core.accepting.borrow_mut().push(tasks::spawn(Queue::Requests, accepting));

@@ -87,7 +87,12 @@ pub async fn report_recovery(shard: Rc<Shard>) {
 pub async fn summarize_recovery(shard: &Shard) {
     let (_, segments, bytes, cut) = recovery(shard).await;
     if segments > 0 {
-        tracing::info!(segments, mebibytes = bytes >> 20, bytes_cut = cut, "logs recovered after an unclean stop");
+        tracing::info!(
+            segments,
+            mebibytes = bytes >> 20,
+            bytes_cut = cut,
+            "logs recovered after an unclean stop"
+        );
     }
 }
 
@@ -99,9 +104,9 @@ async fn recovery(shard: &Shard) -> (u64, u64, u64, u64) {
         vec![(count(&r.segments_wanted), count(&r.segments_done), count(&r.bytes_done), count(&r.bytes_cut))]
     };
     let cores = shard.gather(of_core).await;
-    cores.into_iter().fold((0, 0, 0, 0), |sum, core| {
-        (sum.0 + core.0, sum.1 + core.1, sum.2 + core.2, sum.3 + core.3)
-    })
+    cores
+        .into_iter()
+        .fold((0, 0, 0, 0), |sum, core| (sum.0 + core.0, sum.1 + core.1, sum.2 + core.2, sum.3 + core.3))
 }
 
 fn millis(ms: i64) -> Duration {

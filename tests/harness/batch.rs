@@ -9,6 +9,8 @@
 //! offsetDelta, key, value, headers; numbers are zigzag varints.
 
 use std::io::{Read, Write};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -96,8 +98,17 @@ pub struct Batch {
     pub payload: Option<Vec<u8>>,
 }
 
-/// A time that every default topic accepts: 2025-01-01T00:00:00Z.
-pub const TIME: i64 = 1_735_689_600_000;
+/// The time that batches bear unless they say otherwise: an hour before this process first asked, so that
+/// no retention and no expiry of producers comes near.
+pub fn time() -> i64 {
+    static TIME: OnceLock<i64> = OnceLock::new();
+    *TIME.get_or_init(|| now() - 3_600_000)
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as i64
+}
 
 pub const LOG_APPEND_TIME: i16 = 1 << 3;
 pub const TRANSACTIONAL: i16 = 1 << 4;
@@ -113,7 +124,7 @@ impl Default for Batch {
             crc: None,
             attributes: 0,
             last_offset_delta: None,
-            base_timestamp: TIME,
+            base_timestamp: time(),
             max_timestamp: None,
             producer_id: -1,
             producer_epoch: -1,

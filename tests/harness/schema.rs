@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
+use super::random::Random;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Versions {
     pub min: i16,
@@ -237,6 +239,55 @@ impl Field {
             Type::Struct(_) => json!({}),
             _ => json!(0),
         }
+    }
+}
+
+impl Message {
+    /// A request that its schema allows, with odd but well-formed values. Waiting times stay short.
+    pub fn random(&self, version: i16, random: &mut Random) -> Value {
+        random_fields(&self.fields, version, random)
+    }
+}
+
+fn random_fields(fields: &[Field], version: i16, random: &mut Random) -> Value {
+    let mut tree = Map::new();
+    for field in fields.iter().filter(|f| f.versions.has(version)) {
+        if field.nullable.has(version) && random.one_in(6) {
+            tree.insert(field.name.clone(), Value::Null);
+        } else if !random.one_in(8) {
+            tree.insert(field.name.clone(), random_value(&field.kind, &field.name, version, random));
+        }
+    }
+    Value::Object(tree)
+}
+
+fn random_value(kind: &Type, name: &str, version: i16, random: &mut Random) -> Value {
+    const TEXTS: [&str; 8] =
+        ["", "t", "another", "__consumer_offsets", "a/b", "1", "\u{1f41f}", "retention.ms"];
+    let whole = |random: &mut Random, bits: u32| {
+        let edge = 1i64.checked_shl(bits - 1).map_or(i64::MAX, |e| e.wrapping_sub(1));
+        [0, 0, 1, 1, 2, 5, -1, -2, edge, -edge - 1, random.number() as i64 & edge][random.below(11)]
+    };
+    match kind {
+        Type::Int32 | Type::Int64 if name.ends_with("Ms") => json!(random.below(40)),
+        Type::Bool => json!(random.one_in(2)),
+        Type::Int8 => json!(whole(random, 8)),
+        Type::Int16 => json!(whole(random, 16)),
+        Type::Uint16 => json!(random.below(65536)),
+        Type::Int32 => json!(whole(random, 32)),
+        Type::Uint32 => json!(random.below(1 << 31)),
+        Type::Int64 => json!(whole(random, 64)),
+        Type::Float64 => json!(random.below(1000)),
+        Type::Uuid => json!(hex(&random.bytes(16))),
+        Type::String => json!(TEXTS[random.below(TEXTS.len())]),
+        Type::Bytes => {
+            let length = random.below(120);
+            json!(hex(&random.bytes(length)))
+        }
+        Type::Array(element) => {
+            (0..random.below(4)).map(|_| random_value(element, name, version, random)).collect()
+        }
+        Type::Struct(fields) => random_fields(fields, version, random),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::batch::{LOG_APPEND_TIME, Stored, TIME};
+use crate::harness::batch::{LOG_APPEND_TIME, Stored, time};
 use crate::harness::message;
 use crate::harness::schema::unhex;
 use crate::pair::Side;
@@ -20,8 +20,10 @@ enum How {
     Times,
     /// ApiVersions' tables: only the APIs that have cases here, only the features that go with them.
     Judged,
-    /// A key of a broker whose value names its own host: all but the value is compared.
+    /// A key of a broker whose value is its host's or its own: all but the value is compared.
     HostBound,
+    /// Compared without our own keys.
+    WithoutOwn,
     /// Compared as the name of the topic with this id.
     TopicId,
     /// Compared whatever the order.
@@ -88,7 +90,18 @@ const EXEMPT: &[Exempt] = &[
     exempt("DescribeTopicPartitions", "*topics", How::Unordered, "Kafka answers in hash order"),
     exempt("DescribeConfigs", "*results", How::Unordered, "Kafka answers in hash order"),
     exempt("DescribeConfigs", "*configs", How::Unordered, "Kafka answers in hash order"),
-    exempt("DescribeConfigs", "results[].configs[]", How::HostBound, "addresses and directories"),
+    exempt(
+        "DescribeConfigs",
+        "results[].configs[]",
+        How::HostBound,
+        "addresses, directories, and the finite memory for requests",
+    ),
+    exempt(
+        "DescribeConfigs",
+        "results[].configs",
+        How::WithoutOwn,
+        "keys that begin with thalweg. are ours alone",
+    ),
     exempt("DescribeConfigs", "*documentation", How::Present, "documentation is in our own words"),
     exempt("AlterConfigs", "responses", How::Unordered, "Kafka answers in hash order"),
     exempt("IncrementalAlterConfigs", "responses", How::Unordered, "Kafka answers in hash order"),
@@ -108,8 +121,14 @@ const EXEMPT: &[Exempt] = &[
     exempt("DescribeQuorum", "nodes[].listeners[].port", How::Positive, "the controller listener's port"),
 ];
 
-const HOST_BOUND: [&str; 5] =
-    ["listeners", "advertised.listeners", "log.dirs", "log.dir", "controller.quorum.bootstrap.servers"];
+const HOST_BOUND: [&str; 6] = [
+    "listeners",
+    "advertised.listeners",
+    "log.dirs",
+    "log.dir",
+    "controller.quorum.bootstrap.servers",
+    "queued.max.request.bytes",
+];
 
 /// They stand for groups, transactions and share groups.
 const LATER_FEATURES: [&str; 4] =
@@ -162,7 +181,7 @@ fn apply(how: &How, value: &mut Value, side: &Side) {
             }
         }
         How::Now => {
-            if value.as_i64().is_some_and(|time| time > TIME + 1_000_000 && time < i64::MAX / 2) {
+            if value.as_i64().is_some_and(|at| at > time() + 1_000_000 && at < i64::MAX / 2) {
                 *value = json!("a time");
             }
         }
@@ -189,6 +208,11 @@ fn apply(how: &How, value: &mut Value, side: &Side) {
                     Some(feature) => !LATER_FEATURES.contains(&feature),
                     None => judged(&row["apiKey"]),
                 });
+            }
+        }
+        How::WithoutOwn => {
+            if let Value::Array(list) = value {
+                list.retain(|key| !key["name"].as_str().is_some_and(|name| name.starts_with("thalweg.")));
             }
         }
         How::HostBound => {

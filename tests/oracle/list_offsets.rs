@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{Case, every, newest, versions};
-use crate::harness::batch::TIME;
+use crate::harness::batch::time;
 use crate::harness::{Batch, Record};
 use crate::pair::Pair;
 
@@ -21,7 +21,7 @@ fn each_time(pair: &mut Pair, v: i16, name: &str, times: &[i64]) {
     }
 }
 
-/// Offsets 0 to 8 at TIME, +10, +20; +30, +20, +25; then three equal times in a gzip batch.
+/// Offsets 0 to 8 at time(), +10, +20; +30, +20, +25; then three equal times in a gzip batch.
 fn timed(pair: &mut Pair) -> String {
     let name = pair.topic("t", 1, &[]);
     let record = |delta: i64| Record { timestamp_delta: delta, ..Record::of("k", "v") };
@@ -34,15 +34,25 @@ fn timed(pair: &mut Pair) -> String {
 pub const CASES: &[Case] = &[
     every("times", |pair, v| {
         let name = timed(pair);
-        let times = [-2, TIME - 1, TIME, TIME + 1, TIME + 10, TIME + 20, TIME + 22, TIME + 25, TIME + 26];
+        let times = [
+            -2,
+            time() - 1,
+            time(),
+            time() + 1,
+            time() + 10,
+            time() + 20,
+            time() + 22,
+            time() + 25,
+            time() + 26,
+        ];
         each_time(pair, v, &name, &times);
-        each_time(pair, v, &name, &[TIME + 30, TIME + 31, TIME + 40, TIME + 41, 0, i64::MAX, -1]);
+        each_time(pair, v, &name, &[time() + 30, time() + 31, time() + 40, time() + 41, 0, i64::MAX, -1]);
     }),
     every("times that stand for a place, and numbers that do not", |pair, v| {
         let name = timed(pair);
         each_time(pair, v, &name, &[-1, -2, -3, -4, -5, -6, -7, -100, i64::MIN]);
         let empty = pair.topic("empty", 1, &[]);
-        each_time(pair, v, &empty, &[-1, -2, -3, -4, -5, 0, TIME]);
+        each_time(pair, v, &empty, &[-1, -2, -3, -4, -5, 0, time()]);
     }),
     every("after records were deleted", |pair, v| {
         let name = timed(pair);
@@ -52,7 +62,7 @@ pub const CASES: &[Case] = &[
             json!({"timeoutMs": 5000, "topics": [
             {"name": name, "partitions": [{"partitionIndex": 0, "offset": 4}]}]}),
         );
-        each_time(pair, v, &name, &[-1, -2, -3, -4, 0, TIME, TIME + 20, TIME + 25, TIME + 30]);
+        each_time(pair, v, &name, &[-1, -2, -3, -4, 0, time(), time() + 20, time() + 25, time() + 30]);
     }),
     every("with the time of the append", |pair, v| {
         let name = pair.topic("t", 1, &[("message.timestamp.type", "LogAppendTime")]);
@@ -94,7 +104,7 @@ pub const CASES: &[Case] = &[
     versions(2, 10, "isolation levels", |pair, v| {
         let name = timed(pair);
         for level in [0, 1, 2, -1] {
-            for time in [-1, TIME] {
+            for time in [-1, time()] {
                 let mut tree = at(&name, &[time]);
                 tree["isolationLevel"] = json!(level);
                 pair.both(API, v, tree);
@@ -104,7 +114,7 @@ pub const CASES: &[Case] = &[
     newest("a time limit", |pair, v| {
         let name = timed(pair);
         for limit in [-1, 0, 1] {
-            let mut tree = at(&name, &[TIME]);
+            let mut tree = at(&name, &[time()]);
             tree["timeoutMs"] = json!(limit);
             pair.both(API, v, tree);
         }

@@ -1,6 +1,6 @@
 //! Two brokers that are asked the same: sends, normalises, compares.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -327,11 +327,19 @@ pub fn produce_records(topic: &str, partition: i32, records: Value) -> Value {
     ]})
 }
 
+/// A list's elements by what names them, if each has a name of its own.
+fn keyed(list: &[Value]) -> Option<BTreeMap<String, &Value>> {
+    const NAMES: [&str; 6] = ["name", "resourceName", "topic", "partitionIndex", "index", "apiKey"];
+    let named = |item: &Value| NAMES.iter().find_map(|n| item.get(n)).map(Value::to_string);
+    let map: BTreeMap<_, _> = list.iter().filter_map(|item| Some((named(item)?, item))).collect();
+    (map.len() == list.len()).then_some(map)
+}
+
 /// Where two trees differ: path, left, right.
 fn differ(path: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
     match (left, right) {
         (Value::Object(a), Value::Object(b)) => {
-            let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
             for key in keys {
                 let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
                 // Apache Kafka's UNKNOWN_SERVER_ERROR is an exception that it did not foresee.
@@ -344,6 +352,14 @@ fn differ(path: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 differ(&format!("{path}[{index}]"), a, b, found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if keyed(a).is_some() && keyed(b).is_some() => {
+            let (a, b) = (keyed(a).unwrap_or_default(), keyed(b).unwrap_or_default());
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let (a, b) = (a.get(key).unwrap_or(&&Value::Null), b.get(key).unwrap_or(&&Value::Null));
+                differ(&format!("{path}[{key}]"), a, b, found);
             }
         }
         _ if left == right => {}

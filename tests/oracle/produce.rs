@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{Case, every, newest, versions};
-use crate::harness::batch::{CONTROL, LOG_APPEND_TIME, Stored, TIME, TRANSACTIONAL, compress, varint};
+use crate::harness::batch::{CONTROL, LOG_APPEND_TIME, Stored, TRANSACTIONAL, compress, time, varint};
 use crate::harness::schema::{hex, unhex};
 use crate::harness::{Batch, Record};
 use crate::pair::{Pair, produce, produce_records};
@@ -104,8 +104,8 @@ fn odd_batches() -> Vec<(&'static str, Vec<u8>)> {
         ("sequence without id", one(|b| *b = b.clone().by(-1, 0, 0))),
         ("epoch without id", one(|b| *b = b.clone().by(-1, 5, -1))),
         ("id -2", one(|b| *b = b.clone().by(-2, 0, 0))),
-        ("max timestamp too low", one(|b| b.max_timestamp = Some(TIME - 5))),
-        ("max timestamp too high", one(|b| b.max_timestamp = Some(TIME + 5))),
+        ("max timestamp too low", one(|b| b.max_timestamp = Some(time() - 5))),
+        ("max timestamp too high", one(|b| b.max_timestamp = Some(time() + 5))),
         ("max timestamp -1", one(|b| b.max_timestamp = Some(-1))),
         ("no timestamps", one(|b| (b.base_timestamp, b.max_timestamp) = (-1, Some(-1)))),
         ("base timestamp -5", one(|b| b.base_timestamp = -5)),
@@ -355,7 +355,7 @@ pub const CASES: &[Case] = &[
             .duration_since(std::time::UNIX_EPOCH)
             .expect("after 1970")
             .as_millis() as i64;
-        for time in [TIME, now + 600_000, -1, i64::MAX - 10] {
+        for time in [time(), now + 600_000, -1, i64::MAX - 10] {
             for codec in [0, 4] {
                 let batch = Batch { base_timestamp: time, ..Batch::small(2) };
                 pair.both(API, v, produce(&topic, 0, &batch.codec(codec)));

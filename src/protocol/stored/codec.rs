@@ -243,7 +243,7 @@ sized_fields! {
     [T] Vec<T>, "array", short false, write_items, read_items;
 }
 
-#[expect(clippy::ptr_arg, reason = "the macro gives what the field holds")]
+#[allow(clippy::ptr_arg, reason = "the macro gives what the field holds")]
 fn write_str(text: &String, out: &mut Vec<u8>, _: Layout) -> Result<(), StoredError> {
     out.extend_from_slice(text.as_bytes());
     Ok(())
@@ -263,7 +263,7 @@ fn read_bytes(input: &mut Input<'_>, count: usize, _: Layout) -> Result<Bytes, S
     Ok(Bytes::copy_from_slice(input.take(count, "a byte string")?))
 }
 
-#[expect(clippy::ptr_arg, reason = "the macro gives what the field holds")]
+#[allow(clippy::ptr_arg, reason = "the macro gives what the field holds")]
 fn write_items<T: Field>(items: &Vec<T>, out: &mut Vec<u8>, layout: Layout) -> Result<(), StoredError> {
     items.iter().try_for_each(|item| item.write(out, layout))
 }
