@@ -210,7 +210,7 @@ impl Connection {
     }
 
     /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
-    /// its next requests hold memory. Called about every second.
+    /// its next requests hold memory. Called now and then.
     /// Returns the reason where it did.
     pub fn expire(&self, now_ms: u64, idle_ms: u64, receive_timeout_ms: u64) -> Option<&'static str> {
         if self.waits_for_memory.get() {
