@@ -11,12 +11,15 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
 
-use super::{Context, metadata};
+use super::{Context, leaves_no_time, metadata};
 use crate::cluster::{self, ApiError};
 use crate::config::{ServerConfig, validate_name};
 use crate::protocol::wire::StrBytes;
 
 pub async fn create(context: &Context, asked: CreateTopicsRequest, _version: i16) -> CreateTopicsResponse {
+    if leaves_no_time(asked.timeout_ms) {
+        return cluster::topics::refuse_all(&asked, &ApiError::bare(ResponseError::RequestTimedOut));
+    }
     let request = asked.clone();
     let answer = context.shard.on_controller(move |c| async move { c.create_topics(&request).await }).await;
     match answer {
@@ -34,6 +37,9 @@ pub async fn delete(context: &Context, asked: DeleteTopicsRequest, version: i16)
             if version < 3 { ResponseError::InvalidRequest } else { ResponseError::TopicDeletionDisabled };
         return refuse_deletion(&asked, error);
     }
+    if leaves_no_time(asked.timeout_ms) {
+        return refuse_deletion(&asked, ResponseError::RequestTimedOut);
+    }
     let request = asked.clone();
     let answer =
         context.shard.on_controller(move |c| async move { c.delete_topics(&request, version).await }).await;
@@ -48,6 +54,9 @@ pub async fn create_partitions(
     asked: CreatePartitionsRequest,
     _version: i16,
 ) -> CreatePartitionsResponse {
+    if leaves_no_time(asked.timeout_ms) {
+        return refuse_growth(&asked, ResponseError::RequestTimedOut);
+    }
     let request = asked.clone();
     let answer =
         context.shard.on_controller(move |c| async move { c.create_partitions(&request).await }).await;
