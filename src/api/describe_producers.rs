@@ -12,6 +12,7 @@ use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 use super::Context;
 use super::errors::NONE;
 use crate::broker::partition::Partition;
+use crate::cluster::ApiError;
 use crate::config::validate_name;
 use crate::protocol::wire::StrBytes;
 use crate::shard::Ask;
@@ -41,7 +42,11 @@ pub async fn handle(
                     (NONE, None)
                 }
                 (None, Some(_)) => (ResponseError::UnknownTopicOrPartition.code(), None),
-                (None, None) => (ResponseError::UnknownTopicOrPartition.code(), None),
+                // Kafka has a sentence for a topic that is not there, and none for a partition.
+                (None, None) => {
+                    let unknown = ApiError::general(ResponseError::UnknownTopicOrPartition);
+                    (unknown.code(), unknown.message)
+                }
             };
             partitions.push(
                 PartitionResponse::default()
