@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use glommio::sync::Semaphore;
 use kafka_protocol::messages::{AllocateProducerIdsRequest, BrokerId};
 
@@ -29,7 +29,7 @@ use crate::runtime::memory::MemoryBound;
 use crate::runtime::shards::{self, Reply};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::storage::checkpoint::{self, Offsets};
-use crate::storage::{Appender, Log, Opening, Progress, StorageError};
+use crate::storage::{Appender, Log, Opening, Progress};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
 
 /// What all cores share.
@@ -93,6 +93,8 @@ pub struct Shard {
     /// Bytes that requests may take on this core.
     pub request_bytes_max: u64,
     opening: Semaphore,
+    /// A log of this core could not be opened, so nobody has recovered it.
+    has_unopened: Cell<bool>,
     /// What recovery has read and cut on this core.
     pub recovery: Arc<Progress>,
     /// What [`Shard::follow_image`] has brought this core in line with.
@@ -155,8 +157,7 @@ impl Shard {
         let id = shards::shard_id();
         let request_bytes_max = server.queued_max_request_bytes / cores as u64;
         // One largest frame a core always fits.
-        let large_bytes_max =
-            (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
+        let large_bytes_max = (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
         let (images, layers) = (node.images.reader(), node.layers.reader());
         let sessions =
             FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
@@ -175,6 +176,7 @@ impl Shard {
             producer_id_turn: Semaphore::new(1),
             request_bytes_max,
             opening: Semaphore::new(OPENING_MAX),
+            has_unopened: Cell::new(false),
             recovery: Arc::default(),
             followed: RefCell::new((images.get(), layers.get())),
             images,
@@ -322,28 +324,41 @@ impl Shard {
         match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {
             Ok(log) => {
                 let Some(registration) = topic.partition(id) else { return };
-                let partition =
-                    Partition::leading(topic.name.clone(), topic.id, id, log, leadership(registration), &config);
+                let partition = Partition::leading(
+                    topic.name.clone(),
+                    topic.id,
+                    id,
+                    log,
+                    leadership(registration),
+                    &config,
+                );
                 self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
             }
             Err(error) => {
+                self.has_unopened.set(true);
                 tracing::error!(partition = %name, %error, "a partition is offline: its log cannot be opened");
             }
         }
     }
 
-    /// The log directory that holds a partition, or will: where its files are, else by its number.
-    pub fn dir_of(&self, name: &TopicPartition) -> &LogDir {
-        &self.node.log_dirs[self.dir_index_of(name)]
-    }
-
-    fn dir_index_of(&self, name: &TopicPartition) -> usize {
+    /// The log directory that holds a partition, or will: where its files are, else by its number. Asks the
+    /// file system where there are several.
+    fn dir_of(&self, name: &TopicPartition) -> &LogDir {
         let dirs = &self.node.log_dirs;
         let held = || dirs.iter().position(|dir| dir.path.join(name.to_string()).is_dir());
-        match dirs.len() {
+        let index = match dirs.len() {
             1 => 0,
             count => held().unwrap_or(name.partition.0 as usize % count),
-        }
+        };
+        &dirs[index]
+    }
+
+    /// Which log directory an open partition is in; asks no file system.
+    fn dir_index_of(&self, partition: &Partition) -> usize {
+        let dirs = &self.node.log_dirs;
+        let path = partition.log().dir();
+        let index = dirs.iter().position(|dir| path.parent() == Some(&*dir.path));
+        index.expect("a log is opened in one of the log directories")
     }
 
     /// Runs `f` for each question on the core that owns its partition (`None` where that core does not lead
@@ -438,8 +453,7 @@ impl Shard {
         self.gather(|shard| {
             let line = |partition: &Rc<Partition>| {
                 let name = partition.name();
-                let dir = shard.dir_index_of(&name);
-                (name, dir, partition.log().size_bytes())
+                (name, shard.dir_index_of(partition), partition.log().size_bytes())
             };
             shard.partitions().iter().map(line).collect()
         })
@@ -455,12 +469,13 @@ impl Shard {
                 let line = |partition: &Rc<Partition>| {
                     let name = partition.name();
                     let log = partition.log();
-                    let dir = shard.dir_index_of(&name);
+                    let dir = shard.dir_index_of(partition);
                     (name, dir, log.flushed(), partition.high_watermark(), log.log_start())
                 };
                 shard.partitions().iter().map(line).collect()
             })
             .await;
+        let open: AHashSet<&TopicPartition> = lines.iter().map(|line| &line.0).collect();
         for (index, dir) in self.node.log_dirs.iter().enumerate() {
             let mut recovery_points = Offsets::new();
             let mut high_watermarks = Offsets::new();
@@ -472,6 +487,17 @@ impl Shard {
                     log_starts.insert(name.clone(), *log_start);
                 }
             }
+            // What could not be opened keeps its lines: a log start that was lost would bring deleted records back.
+            let image = self.image();
+            let unopened = |name: &TopicPartition| {
+                image.partition(&name.topic, name.partition).is_some() && !open.contains(name)
+            };
+            let keep = |known: &Offsets, lines: &mut Offsets| {
+                let kept = known.iter().filter(|(name, _)| unopened(name));
+                lines.extend(kept.map(|(name, offset)| (name.clone(), *offset)));
+            };
+            keep(&dir.recovery_points, &mut recovery_points);
+            keep(&dir.log_starts, &mut log_starts);
             let path = dir.path.clone();
             glommio::executor()
                 .spawn_blocking(move || {
@@ -534,16 +560,17 @@ impl Shard {
         posted.await.ok().flatten()
     }
 
-    /// Flushes and closes every log of this core. Nothing is appended after.
-    pub async fn close_logs(&self) -> Result<(), StorageError> {
-        let mut first_error = Ok(());
+    /// Writes out and closes every log of this core. Nothing is appended after. True where all closed well and
+    /// none had stayed unopened: then the next start need not scan them.
+    pub async fn close_logs(&self) -> bool {
+        let mut clean = !self.has_unopened.get();
         for partition in self.partitions() {
             if let Err(error) = partition.log().close().await {
                 tracing::error!(topic = %partition.topic, partition = partition.id.0, %error, "a log did not close cleanly");
-                first_error = first_error.and(Err(error));
+                clean = false;
             }
         }
-        first_error
+        clean
     }
 }
 

@@ -63,6 +63,15 @@ fn the_sources_are_tidy() {
             }
         }
     }
+    let table = fs::read_to_string(root.join("src/api/mod.rs")).expect("the dispatch table can be read");
+    let oracle: Vec<(String, String)> = rust_files(&root.join("tests/oracle"))
+        .iter()
+        .map(|path| {
+            let name = path.file_stem().expect("a listed file has a name").display().to_string();
+            (name, fs::read_to_string(path).expect("a listed file can be read"))
+        })
+        .collect();
+    complaints.extend(rows_without_case("src/api/mod.rs", &table, &oracle));
     let report: Vec<String> = complaints.iter().map(ToString::to_string).collect();
     assert!(report.is_empty(), "\n{}\n", report.join("\n"));
 }
@@ -162,6 +171,36 @@ fn misplaced_unsafe(path: &str, text: &str) -> Vec<Complaint> {
         {
             complaints.push(complaint(path, token.line, "`unsafe` without a `// SAFETY:` line above"));
         }
+    }
+    complaints
+}
+
+/// The rows of the dispatch table, `ordered!(Produce, ..)` or `alone!(Metadata, ..)`, for which the oracle has
+/// no file with `const API: &str = "Produce"`, or has one without cases, or one that its `main.rs` leaves out.
+fn rows_without_case(path: &str, table: &str, oracle: &[(String, String)]) -> Vec<Complaint> {
+    let main = oracle.iter().find(|(name, _)| name == "main").map_or("", |(_, text)| text);
+    let compared = |api: &str| {
+        oracle.iter().any(|(name, text)| {
+            text.contains(&format!("const API: &str = \"{api}\";"))
+                && (text.contains("every(") || text.contains("newest(") || text.contains("versions("))
+                && main.contains(&format!("{name}::CASES"))
+        })
+    };
+    let mut complaints = Vec::new();
+    let mut rows = 0;
+    for four in tokens(table).windows(4) {
+        let row = (four[0].text == "ordered" || four[0].text == "alone") && four[1].text == "!";
+        let api = &four[3].text;
+        if !row || !api.starts_with(|letter: char| letter.is_ascii_uppercase()) {
+            continue;
+        }
+        rows += 1;
+        if !compared(api) {
+            complaints.push(complaint(path, four[3].line, format!("`{api}` has no case in tests/oracle")));
+        }
+    }
+    if rows == 0 {
+        complaints.push(complaint(path, 1, "no row of a dispatch table was found"));
     }
     complaints
 }
@@ -489,4 +528,25 @@ fn flags_names_that_say_nothing() {
     for path in ["src/storage/log.rs", "src/api/commons_clause.rs", "src/api/utilisation.rs"] {
         assert!(banned_name(path).is_none(), "{path}");
     }
+}
+
+#[test]
+fn flags_a_row_of_the_dispatch_table_without_an_oracle_case() {
+    let table = "macro_rules! alone { ($key:ident) => { alone!($key, None) }; }\nstatic TABLE: &[Row] = &[\n\
+                 ordered!(Produce, (3, 13), produce::handle),\nalone!(Metadata, (0, 13), metadata::handle),\n];";
+    let file = |name: &str, text: &str| (name.to_string(), text.to_string());
+    let produce =
+        file("produce", "pub const API: &str = \"Produce\"; const CASES: &[Case] = &[every(\"a\", a)];");
+    let metadata =
+        file("metadata", "pub const API: &str = \"Metadata\"; const CASES: &[Case] = &[newest(\"b\", b)];");
+    let main = file("main", "&[Group { cases: produce::CASES }, Group { cases: metadata::CASES }]");
+    let flagged = |oracle: &[(String, String)]| reasons(rows_without_case("t", table, oracle));
+
+    assert!(flagged(&[main.clone(), produce.clone(), metadata.clone()]).is_empty());
+    assert_eq!(flagged(&[main.clone(), produce.clone()]), ["4: `Metadata` has no case in tests/oracle"]);
+    let empty = file("metadata", "pub const API: &str = \"Metadata\"; const CASES: &[Case] = &[];");
+    assert_eq!(flagged(&[main, produce.clone(), empty]).len(), 1);
+    let narrow = file("main", "&[Group { cases: produce::CASES }]");
+    assert_eq!(flagged(&[narrow, produce, metadata]).len(), 1);
+    assert_eq!(reasons(rows_without_case("t", "", &[])).len(), 1);
 }

@@ -51,7 +51,7 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
     let answers = context
         .shard
         .on_owners(asks, |partition, (place, offset): ((usize, usize), i64)| async move {
-            (place, raise(partition, offset))
+            (place, raise(partition, offset).await)
         })
         .await;
     let raised = answers.iter().any(|(_, result)| result.is_ok());
@@ -71,9 +71,9 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
 }
 
 /// On the owner; the checkpoint makes it durable.
-fn raise(partition: Option<Rc<Partition>>, offset: i64) -> Result<Offset, ResponseError> {
+async fn raise(partition: Option<Rc<Partition>>, offset: i64) -> Result<Offset, ResponseError> {
     let partition = partition.ok_or(ResponseError::NotLeaderOrFollower)?;
-    if partition.log().offline().is_some() {
+    if partition.log().offline().is_some() || partition.settled().await.is_err() {
         return Err(ResponseError::KafkaStorageError);
     }
     let high_watermark = partition.high_watermark();

@@ -34,7 +34,13 @@ pub async fn handle(
         }
         by_dir[dir].entry(name.topic.to_string()).or_default().push(line(&name, size_bytes));
     }
-    let results = shard.node.log_dirs.iter().zip(by_dir).map(|(dir, topics)| describe(dir, topics)).collect();
+    let node = shard.node.clone();
+    // A file system that hangs (NFS, a broken disk) does not hang the core.
+    let results = glommio::executor()
+        .spawn_blocking(move || {
+            node.log_dirs.iter().zip(by_dir).map(|(dir, topics)| describe(dir, topics)).collect()
+        })
+        .await;
     DescribeLogDirsResponse::default().with_results(results)
 }
 

@@ -22,14 +22,20 @@ use crate::protocol::fetch::{
     self as wire, FetchPartitionResponse, FetchRecords, FetchRequest, FetchResponse, FetchTopicResponse,
     decode_request, encode_response,
 };
+use crate::protocol::frame::RequestHeader;
 use crate::protocol::wire::StrBytes;
 use crate::runtime::tasks::{self, Queue};
 use crate::shard::{self, Shard};
 use crate::storage::Slice;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
 
+/// The isolation level of a consumer that reads all records.
+const READ_UNCOMMITTED: i8 = 0;
 /// The isolation level of a consumer that reads committed records only.
 const READ_COMMITTED: i8 = 1;
+/// A fetch that names more partitions than this that do not exist does not wait: what a waiting fetch holds is
+/// bounded by the partitions there are.
+const UNKNOWN_MAX: usize = 1000;
 
 /// What one fetch asks, apart from its partitions.
 #[derive(Clone, Copy)]
@@ -38,6 +44,8 @@ struct Limits {
     min_bytes: u64,
     max_bytes: u64,
     committed_only: bool,
+    /// What every partition is refused with, whatever it is.
+    refused: Option<ResponseError>,
 }
 
 /// One partition on its way to its owner.
@@ -71,17 +79,24 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
         min_bytes: (i64::from(asked.min_bytes).max(0) as u64).min(max_bytes),
         max_bytes,
         committed_only: asked.isolation_level == READ_COMMITTED,
+        refused: match (asked.replica_id, asked.max_bytes) {
+            // No follower is assigned here.
+            (0.., _) => Some(ResponseError::NotLeaderOrFollower),
+            (_, ..0) => Some(ResponseError::UnknownServerError),
+            _ => None,
+        },
     };
-    if asked.replica_id >= 0 {
-        return Answer::Now(error_reply(&request, ResponseError::ClusterAuthorizationFailed.code()));
+    if !(READ_UNCOMMITTED..=READ_COMMITTED).contains(&asked.isolation_level) {
+        return Answer::Now(refuse_all(&request.header, &asked, ResponseError::UnknownServerError));
     }
-    let plan = begin_session(&shard, asked, version).await;
-    Answer::Later(Box::pin(serve(shard, request, plan, limits)))
+    // Of its frame a waiting fetch keeps nothing: what it wants is copied, and the client's id is not needed.
+    let wanted = session_request(asked, version);
+    let header = RequestHeader { client_id: None, ..request.header };
+    Answer::LongPoll(Box::pin(serve(shard, header, wanted, limits)))
 }
 
 /// Finds the request's session on its home core.
-async fn begin_session(shard: &Rc<Shard>, asked: FetchRequest, version: i16) -> Plan {
-    let request = session_request(asked, version);
+async fn begin_session(shard: &Rc<Shard>, request: SessionRequest) -> Plan {
     let now_ms = clock::monotonic_ms();
     let home = match request.session_id {
         NO_SESSION => shard.id,
@@ -136,26 +151,31 @@ fn session_request(asked: FetchRequest, version: i16) -> SessionRequest {
 }
 
 /// Reads, waits where there is too little, and answers.
-async fn serve(shard: Rc<Shard>, request: Request, plan: Plan, limits: Limits) -> Reply {
-    let (session, wanted) = match plan {
-        Plan::Refused(error) => return error_reply(&request, error.code()),
+async fn serve(shard: Rc<Shard>, header: RequestHeader, request: SessionRequest, limits: Limits) -> Reply {
+    // Here and not before: the fetch ahead of it on this connection has settled its session by now.
+    let (session, wanted) = match begin_session(&shard, request).await {
+        Plan::Refused(error) => return error_reply(&header, error.code()),
         Plan::Sessionless(wanted) => (Session::None, wanted),
         Plan::Full(wanted) => (Session::New, wanted),
         Plan::Incremental { session_id, epoch, wanted } => (Session::Old { session_id, epoch }, wanted),
     };
     let deadline_ms = clock::monotonic_ms() + limits.max_wait_ms;
+    let mut unknown_at_first = None;
     let mut lines;
     loop {
         let reads = resolve(&shard, &wanted);
+        let unknown = reads.0.len();
+        let goes_away = unknown > *unknown_at_first.get_or_insert(unknown) || unknown > UNKNOWN_MAX;
         let left_ms = deadline_ms.saturating_sub(clock::monotonic_ms());
         let wait = (left_ms > 0 && limits.min_bytes > 0 && !shard.stopping.get())
             .then(|| FetchWait::new(limits.min_bytes));
         let registered = Registered { shard: shard.clone(), wait: wait.clone(), reads: reads.1.clone() };
         lines = read_all(&shard, &wanted, reads, limits, wait.clone()).await;
         let have: u64 = lines.iter().map(Line::bytes).sum();
-        let urgent = lines.iter().any(|line| line.is_urgent());
+        // What does not exist does not cut the wait for the others short, as in Kafka.
+        let urgent = goes_away || lines.iter().filter(|line| line.is_urgent()).count() > unknown;
         let Some(wait) = wait else { break };
-        if have >= limits.min_bytes || urgent || lines.is_empty() {
+        if have >= limits.min_bytes || urgent || lines.len() == unknown {
             break;
         }
         // What is there already counts; an append that came since the read has woken the wait.
@@ -169,7 +189,7 @@ async fn serve(shard: Rc<Shard>, request: Request, plan: Plan, limits: Limits) -
             break;
         }
     }
-    answer(&shard, &request, session, lines).await
+    answer(&shard, &header, session, lines, limits.committed_only).await
 }
 
 enum Session {
@@ -250,6 +270,7 @@ async fn read_all(
     }
     let mut lines = Vec::with_capacity(wanted.len());
     let mut left = limits.max_bytes;
+    let mut any_given = false;
     for ((key, wanted), result) in wanted.iter().zip(results) {
         let (topic, mut result) =
             result.unwrap_or((TopicId::ZERO, Err(ResponseError::NotLeaderOrFollower.code())));
@@ -258,10 +279,13 @@ async fn read_all(
         {
             // Each owner kept to the limit; together they may pass it, and the later ones wait their turn.
             let length = u64::from(slice.length);
-            if length > left && left < limits.max_bytes {
+            let most = left.min(u64::try_from(wanted.max_bytes).unwrap_or(0));
+            if length > most && any_given {
                 fetched.records = None;
+            } else {
+                any_given = true;
+                left = left.saturating_sub(length);
             }
-            left = left.saturating_sub(length);
         }
         lines.push(Line { key: key.clone(), wanted: *wanted, topic, result });
     }
@@ -280,13 +304,16 @@ async fn read_here(
     let mut urgent = false;
     let mut results = Vec::with_capacity(reads.len());
     for read in reads {
+        let negative = (read.wanted.max_bytes < 0).then_some(ResponseError::UnknownServerError);
         let result = match shard.partition(read.topic, read.partition) {
+            _ if let Some(error) = limits.refused.or(negative) => Err(error.code()),
             None => Err(ResponseError::NotLeaderOrFollower.code()),
             Some(partition) => {
                 let partition_bytes = u64::try_from(read.wanted.max_bytes).unwrap_or(0);
                 let from = FetchFrom {
                     offset: Offset(read.wanted.fetch_offset),
-                    current_leader_epoch: read.wanted.current_leader_epoch,
+                    // Any negative epoch stands for "unknown".
+                    current_leader_epoch: read.wanted.current_leader_epoch.max(-1),
                     last_fetched_epoch: read.wanted.last_fetched_epoch,
                     bytes_max: u32::try_from(partition_bytes.min(left)).unwrap_or(u32::MAX),
                     at_least_one: have == 0,
@@ -311,9 +338,11 @@ async fn read_here(
         && !urgent
     {
         for (read, result) in &results {
-            if let (Some(partition), Ok(fetched)) = (shard.partition(read.topic, read.partition), result)
-                && !partition.wait_past(fetched.high_watermark, &wait)
-            {
+            let Ok(fetched) = result else { continue };
+            let partition = shard.partition(read.topic, read.partition);
+            let waits = partition.is_some_and(|partition| partition.wait_past(fetched.high_watermark, &wait));
+            // It moved on, went away since it was read, or this core has roused its waits to stop.
+            if !waits || shard.stopping.get() {
                 wait.rouse();
             }
         }
@@ -321,7 +350,8 @@ async fn read_here(
     results
 }
 
-/// Takes a wait off every owner's partitions when the fetch leaves.
+/// Takes a wait off every owner's partitions when the fetch leaves. One that is still on its way to an owner
+/// is not taken there.
 struct Registered {
     shard: Rc<Shard>,
     wait: Option<Arc<FetchWait>>,
@@ -331,6 +361,9 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let Some(wait) = self.wait.take() else { return };
+        if !wait.leave() {
+            return;
+        }
         let mut remote: Vec<(ShardId, Vec<(TopicId, PartitionId)>)> = Vec::new();
         for read in &self.reads {
             let owner = self.shard.owner(read.topic, read.partition);
@@ -365,13 +398,18 @@ impl Drop for Registered {
 }
 
 /// Settles the session and makes the reply.
-async fn answer(shard: &Rc<Shard>, request: &Request, session: Session, lines: Vec<Line>) -> Reply {
+async fn answer(
+    shard: &Rc<Shard>,
+    header: &RequestHeader,
+    session: Session,
+    lines: Vec<Line>,
+    committed_only: bool,
+) -> Reply {
     let (session_id, lines) = match session {
         Session::None => (NO_SESSION, lines),
-        Session::New if lines.is_empty() => (NO_SESSION, lines),
         Session::New => {
             let partitions = lines.iter().map(|line| (line.wanted, outcome(line))).collect();
-            let by_topic_id = request.header.api_version >= 13;
+            let by_topic_id = header.api_version >= 13;
             let random = random_u32();
             let id =
                 shard.sessions.borrow_mut().create(by_topic_id, partitions, random, clock::monotonic_ms());
@@ -390,7 +428,7 @@ async fn answer(shard: &Rc<Shard>, request: &Request, session: Session, lines: V
                 posted.await.unwrap_or_else(|_gone| Ok(vec![true; lines.len()]))
             };
             match filtered {
-                Err(error) => return error_reply_in(request, session_id, error.code()),
+                Err(error) => return error_reply_in(header, session_id, error.code()),
                 Ok(sent) => {
                     let lines =
                         lines.into_iter().zip(sent).filter_map(|(line, sent)| sent.then_some(line)).collect();
@@ -399,7 +437,7 @@ async fn answer(shard: &Rc<Shard>, request: &Request, session: Session, lines: V
             }
         }
     };
-    reply(shard, request, session_id, lines)
+    reply(shard, header, session_id, lines, committed_only)
 }
 
 fn outcome(line: &Line) -> Outcome {
@@ -424,8 +462,14 @@ fn outcome(line: &Line) -> Outcome {
     }
 }
 
-fn reply(shard: &Shard, request: &Request, session_id: i32, lines: Vec<Line>) -> Reply {
-    let version = request.header.api_version;
+fn reply(
+    shard: &Shard,
+    header: &RequestHeader,
+    session_id: i32,
+    lines: Vec<Line>,
+    committed_only: bool,
+) -> Reply {
+    let version = header.api_version;
     let mut response = FetchResponse { session_id, ..FetchResponse::default() };
     let mut slices: Vec<Slice> = Vec::new();
     for line in lines {
@@ -433,7 +477,12 @@ fn reply(shard: &Shard, request: &Request, session_id: i32, lines: Vec<Line>) ->
             TopicKey::Id(id) => (StrBytes::default(), *id),
             TopicKey::Name(name) => (StrBytes::from_string(name.to_string()), TopicId::ZERO),
         };
-        let partition = partition_response(shard, &line, version, &mut slices);
+        let mut partition = partition_response(shard, &line, version, &mut slices);
+        // No transaction was aborted; null is for who did not ask.
+        let was_found = partition.error_code == errors::NONE;
+        if (was_found && committed_only) || is_unknown(partition.error_code) {
+            partition.aborted_transactions = Some(Vec::new());
+        }
         // Neighbours of one topic share its header, as Kafka groups them.
         match response.topics.last_mut() {
             Some(topic) if topic.name == name && topic.topic_id == topic_id => {
@@ -442,7 +491,7 @@ fn reply(shard: &Shard, request: &Request, session_id: i32, lines: Vec<Line>) ->
             _ => response.topics.push(FetchTopicResponse { name, topic_id, partitions: vec![partition] }),
         }
     }
-    let buffer = super::begin(&request.header);
+    let buffer = super::begin(header);
     let parts = encode_response(buffer, &response, version)
         .into_iter()
         .map(|part| match part {
@@ -496,14 +545,42 @@ fn current_leader(shard: &Shard, topic: TopicId, partition: i32) -> Option<(i32,
     Some((partition.leader.0, partition.leader_epoch.0))
 }
 
-fn error_reply(request: &Request, error_code: i16) -> Reply {
-    error_reply_in(request, NO_SESSION, error_code)
+fn is_unknown(code: i16) -> bool {
+    [ResponseError::UnknownTopicOrPartition.code(), ResponseError::UnknownTopicId.code()].contains(&code)
 }
 
-fn error_reply_in(request: &Request, session_id: i32, error_code: i16) -> Reply {
-    let response = FetchResponse { error_code, session_id, ..FetchResponse::default() };
-    let buffer = super::begin(&request.header);
-    let parts = encode_response(buffer, &response, request.header.api_version)
+/// The answer when the request as a whole is refused; clients before version 13 look into the partitions.
+fn refuse_all(header: &RequestHeader, asked: &FetchRequest, error: ResponseError) -> Reply {
+    let mut response = FetchResponse {
+        error_code: error.code(),
+        session_id: asked.session_id,
+        ..FetchResponse::default()
+    };
+    if header.api_version < 13 {
+        for topic in &asked.topics {
+            let refused = topic.partitions.iter().map(|p| FetchPartitionResponse {
+                aborted_transactions: Some(Vec::new()),
+                ..FetchPartitionResponse::error(p.partition, error.code())
+            });
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            response.topics.push(FetchTopicResponse { name, topic_id, partitions: refused.collect() });
+        }
+    }
+    send(header, &response)
+}
+
+fn error_reply(header: &RequestHeader, error_code: i16) -> Reply {
+    error_reply_in(header, NO_SESSION, error_code)
+}
+
+fn error_reply_in(header: &RequestHeader, session_id: i32, error_code: i16) -> Reply {
+    send(header, &FetchResponse { error_code, session_id, ..FetchResponse::default() })
+}
+
+/// Sends an answer without records.
+fn send(header: &RequestHeader, response: &FetchResponse) -> Reply {
+    let buffer = super::begin(header);
+    let parts = encode_response(buffer, response, header.api_version)
         .into_iter()
         .filter_map(|part| match part {
             wire::Part::Bytes(bytes) => Some(Part::Bytes(bytes)),

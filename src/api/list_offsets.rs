@@ -110,6 +110,7 @@ fn is_unsupported(timestamp: i64, version: i16) -> bool {
 async fn find(partition: Option<Rc<Partition>>, question: Question) -> Result<Found, i16> {
     let Some(partition) = partition else { return Err(ResponseError::NotLeaderOrFollower.code()) };
     partition.check_epoch(question.current_leader_epoch).map_err(|mismatch| mismatch.code())?;
+    partition.settled().await.map_err(|error| error.code())?;
     let log = partition.log();
     let last_fetchable = match (question.from_consumer, question.read_committed) {
         (false, _) => log.log_end(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ahash::AHashSet;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -40,10 +41,13 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
             })
             .collect();
     } else if wanted.iter().any(|topic| !topic.topic_id.is_nil()) {
-        for topic in wanted.iter().filter(|topic| !topic.topic_id.is_nil()) {
-            response.topics.push(match image.topic_by_id(TopicId(topic.topic_id)) {
+        // A topic that is named often is described once: a small request makes no large answer.
+        let mut seen = AHashSet::new();
+        let ids = wanted.iter().map(|topic| topic.topic_id).filter(|id| !id.is_nil() && seen.insert(*id));
+        for id in ids {
+            response.topics.push(match image.topic_by_id(TopicId(id)) {
                 Some(topic) => describe(&image, topic, version),
-                None => refused(None, topic.topic_id, ResponseError::UnknownTopicId),
+                None => refused(None, id, ResponseError::UnknownTopicId),
             });
         }
     } else {

@@ -96,10 +96,14 @@ pub enum Reply {
     Close(String),
 }
 
-/// A handler's result: the reply, or the wait for it. While an `Answer::Later` waits, the connection reads on.
+/// A handler's result: the reply, or the wait for it. While one waits, the connection reads on; its future is
+/// first polled when the answers before it were sent.
 pub enum Answer {
     Now(Reply),
+    /// The memory of the request stays reserved until the wait is over.
     Later(Pin<Box<dyn Future<Output = Reply>>>),
+    /// A wait that may be as long as the client likes and holds nothing of its request's frame.
+    LongPoll(Pin<Box<dyn Future<Output = Reply>>>),
 }
 
 type Running = Pin<Box<dyn Future<Output = Answer>>>;

@@ -5,6 +5,7 @@
 //! device where `flush.messages` is 1.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,8 +27,10 @@ pub struct Partition {
     waiters: Waiters,
     flush_each: Cell<bool>,
     in_sync_min: Cell<usize>,
-    /// The high watermark that the waiters were last told of, and the log's bytes then.
-    told: Cell<(Offset, u64)>,
+    /// What lies above the high watermark, in order: the end of each append, and its bytes.
+    uncommitted: RefCell<VecDeque<(Offset, u64)>>,
+    /// The high watermark that the waiters were last told of.
+    told: Cell<Offset>,
 }
 
 /// What a producer asked to wait for.
@@ -109,7 +112,7 @@ impl Partition {
     ) -> Rc<Partition> {
         log.begin_epoch(leadership.leader_epoch);
         let replica = Replica::leading(leadership, log.written());
-        let told = Cell::new((log.written(), log.size_bytes()));
+        let told = Cell::new(replica.high_watermark());
         let partition = Partition {
             topic,
             topic_id,
@@ -119,6 +122,7 @@ impl Partition {
             waiters: Waiters::default(),
             flush_each: Cell::new(false),
             in_sync_min: Cell::new(1),
+            uncommitted: RefCell::default(),
             told,
         };
         partition.take_config(config);
@@ -167,20 +171,42 @@ impl Partition {
             return Err(AppendRefused::NotEnoughReplicas { in_sync, needed: self.in_sync_min.get() });
         }
         metrics::PRODUCE_BYTES.add(batch.bytes.len() as u64);
-        self.log.append(batch, epoch, clock::wall_ms()).map_err(AppendRefused::Log)
+        let appended = self.log.append(batch, epoch, clock::wall_ms()).map_err(AppendRefused::Log)?;
+        if !appended.duplicate {
+            let end = appended.last_offset.plus(1);
+            self.uncommitted.borrow_mut().push_back((end, batch.bytes.len() as u64));
+        }
+        Ok(appended)
+    }
+
+    /// Starts what [`Partition::keep_promise`] will wait for, where that is more than the write.
+    pub fn begin_promise(&self, appended: &Appended) {
+        if appended.flush_first {
+            let _waited_for_later = self.log.flushed_to(appended.last_offset.plus(1));
+        }
     }
 
     /// Waits until an append is what its producer was promised: in the page cache, or on the device where
     /// the topic says so. With an ISR of one, acks=1 and acks=all promise the same.
     pub async fn keep_promise(&self, appended: &Appended) -> Result<(), StorageError> {
         let end = appended.last_offset.plus(1);
-        if appended.flush_first {
-            self.log.flushed_to(end).await?;
-        } else {
-            self.log.written_to(end).await?;
+        let kept = match appended.flush_first {
+            true => self.log.flushed_to(end).await,
+            false => self.log.written_to(end).await,
+        };
+        if kept.is_err() {
+            // The log is offline: who waits for its records learns it now.
+            self.waiters.rouse_all();
         }
+        kept?;
         self.commit();
         Ok(())
+    }
+
+    /// Waits until what was appended before is as visible as it gets without a flush: a request that came
+    /// behind a produce on one connection sees that produce.
+    pub async fn settled(&self) -> Result<(), StorageError> {
+        self.log.written_to(self.log.log_end()).await
     }
 
     /// Moves the high watermark to what the log holds safely and tells the waiting fetches.
@@ -191,11 +217,14 @@ impl Partition {
             replica.committed_to(safe_end);
             replica.high_watermark()
         };
-        let (told, bytes_then) = self.told.get();
-        if high_watermark > told {
-            let bytes = self.log.size_bytes();
-            self.told.set((high_watermark, bytes));
-            self.waiters.committed(bytes.saturating_sub(bytes_then).max(1));
+        if high_watermark > self.told.replace(high_watermark) {
+            let mut bytes = 0;
+            let mut uncommitted = self.uncommitted.borrow_mut();
+            while let Some((_, of_one)) = uncommitted.pop_front_if(|(end, _)| *end <= high_watermark) {
+                bytes += of_one;
+            }
+            drop(uncommitted);
+            self.waiters.committed(bytes.max(1));
         }
         high_watermark
     }
@@ -258,5 +287,74 @@ impl Partition {
     pub fn last_stable(&self) -> Offset {
         self.commit();
         self.replica.borrow().last_stable()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::batch::{BatchBuilder, ProduceLimits, TimestampType, check_produced};
+    use crate::protocol::compression::OpenLimits;
+    use crate::storage::{Appender, Opening};
+    use crate::types::NodeId;
+
+    fn batch(value_bytes: usize) -> CheckedBatch {
+        let mut builder = BatchBuilder::new();
+        builder.append(1, None, Some(&vec![0; value_bytes]), &[]);
+        let limits = ProduceLimits {
+            topic: "t",
+            partition: PartitionId(0),
+            api_version: 11,
+            message_bytes_max: i32::MAX,
+            compacted: false,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: i64::MAX,
+            now_ms: 1,
+            open: OpenLimits::default(),
+        };
+        check_produced(builder.build().unwrap(), &limits).unwrap()
+    }
+
+    async fn partition(dir: &std::path::Path, appender: &Rc<Appender>) -> Rc<Partition> {
+        let opening = Opening {
+            clean: true,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+            topic_id: None,
+            progress: None,
+        };
+        let config = TopicConfig::default();
+        let log_config = Rc::new(log_config(&config, 1000));
+        let log = Log::open(dir.join("t-0"), log_config, opening, appender).await.unwrap();
+        let leadership = Leadership {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: vec![NodeId(1)],
+        };
+        Partition::leading("t".into(), TopicId::random(), PartitionId(0), log, leadership, &config)
+    }
+
+    #[test]
+    fn a_wait_counts_what_was_committed_and_not_what_is_staged() {
+        let dir = tempfile::tempdir().unwrap();
+        glommio::LocalExecutor::default().run(async {
+            let appender = Appender::new();
+            let partition = partition(dir.path(), &appender).await;
+            let writer = glommio::spawn_local(appender.clone().run());
+            let first = partition.append(&batch(1000), Acks::Leader).unwrap();
+            partition.log().written_to(first.last_offset.plus(1)).await.unwrap();
+            let second = partition.append(&batch(1000), Acks::Leader).unwrap();
+            partition.keep_promise(&first).await.unwrap();
+            // Who reads now sees the first batch; the second is staged and has to be counted when it comes.
+            let wait = FetchWait::new(500);
+            assert!(partition.wait_past(partition.high_watermark(), &wait));
+            partition.keep_promise(&second).await.unwrap();
+            wait.woken().await;
+            assert!(partition.uncommitted.borrow().is_empty());
+            appender.stop();
+            writer.await;
+        });
     }
 }

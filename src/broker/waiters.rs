@@ -3,12 +3,15 @@
 //! A waiting fetch is one [`FetchWait`], shared by the core of its connection and the cores that own its
 //! partitions. An append adds the bytes it committed; the wait wakes once when they reach what it needs.
 //! Nothing polls: ten thousand waits cost memory, not time. Registration is keyed by the wait's id, so
-//! that leaving is one map removal.
+//! that leaving is one map removal, and a fetch that no partition holds leaves without a word to any core.
+//!
+//! What must stay true: a wait that has left is held by no partition, or a deregistration is on its way to
+//! the one that holds it.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::task::Poll;
 
 use ahash::AHashMap;
@@ -19,8 +22,15 @@ pub struct FetchWait {
     id: u64,
     missing: AtomicI64,
     roused: AtomicBool,
+    /// [`HELD`] and [`LEFT`]. In one value, so that of holding and leaving one sees the other.
+    stage: AtomicU8,
     waker: AtomicWaker,
 }
+
+/// Some partition has registered the wait.
+const HELD: u8 = 1;
+/// The fetch has left: no partition may register the wait any more.
+const LEFT: u8 = 2;
 
 impl FetchWait {
     /// A wait for `missing` more bytes; at least one.
@@ -30,6 +40,7 @@ impl FetchWait {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             missing: AtomicI64::new(i64::try_from(missing.max(1)).unwrap_or(i64::MAX)),
             roused: AtomicBool::new(false),
+            stage: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         })
     }
@@ -47,6 +58,16 @@ impl FetchWait {
     pub fn rouse(&self) {
         self.roused.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// A partition is about to hold the wait; false where the fetch has left.
+    fn hold(&self) -> bool {
+        self.stage.fetch_or(HELD, Ordering::AcqRel) & LEFT == 0
+    }
+
+    /// The fetch leaves. True where partitions may hold the wait, and have to be told.
+    pub fn leave(&self) -> bool {
+        self.stage.fetch_or(LEFT, Ordering::AcqRel) & HELD != 0
     }
 
     /// Resolves when the wait was woken; stays resolved.
@@ -69,8 +90,11 @@ pub struct Waiters {
 }
 
 impl Waiters {
+    /// Holds the wait until it is deregistered; one that has left is not taken.
     pub fn register(&self, wait: &Arc<FetchWait>) {
-        self.waits.borrow_mut().insert(wait.id, wait.clone());
+        if wait.hold() {
+            self.waits.borrow_mut().insert(wait.id, wait.clone());
+        }
     }
 
     pub fn deregister(&self, wait: &FetchWait) {
@@ -131,6 +155,18 @@ mod tests {
         assert_eq!(waiters.count(), 0);
         waiters.committed(10);
         assert!(!is_woken(&wait));
+    }
+
+    #[test]
+    fn a_wait_that_has_left_is_not_taken_and_one_that_is_held_says_so() {
+        let waiters = Waiters::default();
+        let (early, held) = (FetchWait::new(1), FetchWait::new(1));
+        assert!(!early.leave(), "nobody has to be told");
+        waiters.register(&early);
+        assert_eq!(waiters.count(), 0);
+        waiters.register(&held);
+        assert!(held.leave(), "a deregistration has to follow");
+        assert_eq!(waiters.count(), 1);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::protocol::stored::metadata as stored;
 use crate::protocol::wire::StrBytes;
 use crate::runtime::broadcast::Broadcast;
 use crate::runtime::shards::{self, RuntimeOptions};
-use crate::runtime::socket;
+use crate::runtime::{pipes, socket};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::shard::{self, Node, Shard};
 use crate::storage::{DirectoryName, directory_name};
@@ -41,6 +41,8 @@ use crate::types::{NodeId, ShardId};
 
 /// How long answers that are due may take after a signal.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long connections that were cut off may take to end.
+const ABORT_MAX: Duration = Duration::from_millis(500);
 const FIRST: ShardId = ShardId(0);
 
 /// What `start` was told.
@@ -104,8 +106,10 @@ struct Start {
     /// One of each a core.
     stop: Vec<flume::Receiver<()>>,
     end: Vec<(flume::Sender<()>, flume::Receiver<()>)>,
-    /// Cores say here that they are installed, and later that they are quiet.
+    /// Cores say here that they are installed.
     arrived: (flume::Sender<()>, flume::Receiver<()>),
+    /// The other cores say here that they are quiet; a signal may come before all are installed.
+    quiet: (flume::Sender<()>, flume::Receiver<()>),
     failure: std::sync::Mutex<Option<StartError>>,
 }
 
@@ -142,6 +146,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         stop,
         end: (0..cores).map(|_| flume::bounded(1)).collect(),
         arrived: flume::unbounded(),
+        quiet: flume::unbounded(),
         failure: std::sync::Mutex::default(),
     });
     let on_core = start.clone();
@@ -176,6 +181,7 @@ fn watch_signals(stop: Vec<flume::Sender<()>>) -> Result<signal_hook::iterator::
 /// What each core runs, from start to stop.
 async fn core(start: Arc<Start>) {
     let shard = Shard::install(start.node.clone(), start.server.clone(), start.cores);
+    pipes::configure(start.server.pipes_per_core as usize, start.server.pipe_bytes as usize);
     let me = usize::from(shard.id.0);
     let appender = tasks::spawn(Queue::Requests, shard.appender.clone().run());
     let background = tasks::spawn(Queue::Background, shard.appender.clone().run_background());
@@ -397,12 +403,12 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     serve_until_told(start, me).await;
     drop(checkpoints);
     for _ in 1..start.cores {
-        start.arrived.1.recv_async().await.expect("this core holds a sender");
+        start.quiet.1.recv_async().await.expect("this core holds a sender");
     }
     let mut clean = true;
     for core in 0..start.cores {
         let posted = shard::post(shard_id(core), |shard| async move { shard.close_logs().await }).await;
-        clean &= matches!(posted.await, Ok(Ok(())));
+        clean &= matches!(posted.await, Ok(true));
     }
     let broker_epoch = shard.image().broker(start.node.id).map_or(-1, |broker| broker.epoch);
     let controller = shard.controller.borrow().clone();
@@ -452,7 +458,7 @@ async fn run_other(start: &Arc<Start>, me: usize) {
     };
     let quiet = async {
         serve_until_told(start, me).await;
-        let _gone = start.arrived.0.send(());
+        let _gone = start.quiet.0.send(());
         false
     };
     if !futures_lite::future::or(end, quiet).await {
@@ -480,17 +486,31 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
     for connection in connections {
         connection.stop();
     }
-    let began = Instant::now();
-    while !core.connections.borrow().is_empty() && began.elapsed() < DRAIN_MAX {
-        glommio::timer::sleep(Duration::from_millis(5)).await;
+    drain(&core, DRAIN_MAX).await;
+    // What is left does not read its answers, or waits for a device: it ends without them.
+    let connections: Vec<_> = core.connections.borrow().values().cloned().collect();
+    for connection in connections {
+        connection.abort();
     }
+    drain(&core, ABORT_MAX).await;
     for task in work {
         task.cancel().await;
     }
 }
 
-/// Starts to accept on this core.
+/// Waits until no connection is left, at most `time`.
+async fn drain(core: &CoreState, time: Duration) {
+    let began = Instant::now();
+    while !core.connections.borrow().is_empty() && began.elapsed() < time {
+        glommio::timer::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Starts to accept on this core, unless it was told to stop before the start was through.
 fn accept_on(core: &Rc<CoreState>, bound: &Bound) {
+    if core.shard.stopping.get() {
+        return;
+    }
     if let Some(listener) = bound.listeners.take(core.shard.id) {
         let accepting = accept(core.clone(), listener, bound.name.clone());
         core.accepting.borrow_mut().push(tasks::spawn(Queue::Requests, accepting));

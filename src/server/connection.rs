@@ -17,8 +17,8 @@ use std::task::{Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::sending;
-use crate::api::{self, Answer, Context, Dispatch, Reply, Request};
+use super::sending::{self, Outlet};
+use crate::api::{self, Answer, Context, Dispatch, Part, Reply, Request};
 use crate::clock;
 use crate::metrics;
 use crate::protocol::{frame, walk};
@@ -31,6 +31,8 @@ use crate::shard::Shard;
 const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// A frame under way must move this many bytes, or end, in every `thalweg.receive.timeout.ms`.
 const PROGRESS_BYTES: u64 = 4 * 1024;
+/// A connection whose encoded answers wait with this many bytes is not read until some were sent.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a connection ended. `Closed` is the client's own doing and is not logged.
 #[derive(Debug)]
@@ -46,8 +48,11 @@ pub struct Connection {
     socket: Socket,
     context: Rc<Context>,
     outbox: Outbox,
-    /// When bytes last moved, for `connections.max.idle.ms`.
+    /// When bytes last moved, either way, for `connections.max.idle.ms`.
     last_active_ms: Cell<u64>,
+    /// An answer is leaving, and when bytes of answers last moved.
+    is_sending: Cell<bool>,
+    last_sent_ms: Cell<u64>,
     /// Bytes read since the frame under way began; its deadline, where one is set.
     frame_bytes: Cell<u64>,
     frame_deadline: Cell<Option<(u64, u64)>>,
@@ -55,10 +60,19 @@ pub struct Connection {
     stopping: Cell<bool>,
 }
 
-/// An answer that is due, with the memory of its request.
+/// An answer that is due, with the memory of its request while that is still in use.
 struct Due {
     answer: Answer,
-    _memory: Reservation,
+    memory: Option<Reservation>,
+}
+
+impl Due {
+    /// What the answer takes in memory; one that is still to be made takes nothing yet.
+    fn answer_bytes(&self) -> usize {
+        let Answer::Now(Reply::Send(parts)) = &self.answer else { return 0 };
+        let bytes = |part: &Part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 };
+        parts.iter().map(bytes).sum()
+    }
 }
 
 /// The answers under way, in order, and the wakers of the two loops.
@@ -67,6 +81,9 @@ struct Outbox {
     due: RefCell<VecDeque<Due>>,
     /// The one that the write loop holds counts as in flight too.
     sending: Cell<bool>,
+    /// Bytes of all encoded answers in flight, and of the one that is being sent.
+    answer_bytes: Cell<usize>,
+    sending_bytes: Cell<usize>,
     closed: Cell<bool>,
     reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
@@ -80,6 +97,7 @@ impl Outbox {
     }
 
     fn push(&self, due: Due) {
+        self.answer_bytes.set(self.answer_bytes.get() + due.answer_bytes());
         self.due.borrow_mut().push_back(due);
         Outbox::wake(&self.writer);
     }
@@ -93,13 +111,20 @@ impl Outbox {
         self.due.borrow().len() + usize::from(self.sending.get())
     }
 
+    /// Requests in line still use their memory.
+    fn holds_memory(&self) -> bool {
+        self.due.borrow().iter().any(|due| due.memory.is_some())
+    }
+
     /// The next answer; `None` when the read loop has ended and everything was sent.
     async fn next(&self) -> Option<Due> {
         poll_fn(|cx| {
             self.sending.set(false);
+            self.answer_bytes.set(self.answer_bytes.get() - self.sending_bytes.take());
             Outbox::wake(&self.reader);
             if let Some(due) = self.due.borrow_mut().pop_front() {
                 self.sending.set(true);
+                self.sending_bytes.set(due.answer_bytes());
                 return Poll::Ready(Some(due));
             }
             if self.closed.get() {
@@ -111,10 +136,10 @@ impl Outbox {
         .await
     }
 
-    /// Waits until fewer than `most` answers are in flight.
+    /// Waits until fewer than `most` answers are in flight, and not too much of them is encoded.
     async fn room(&self, most: usize) {
         poll_fn(|cx| {
-            if self.in_flight() < most {
+            if self.in_flight() < most && self.answer_bytes.get() < ANSWER_BYTES_MAX {
                 return Poll::Ready(());
             }
             self.reader.set(Some(cx.waker().clone()));
@@ -133,6 +158,8 @@ impl Connection {
             context: Rc::new(context),
             outbox: Outbox::default(),
             last_active_ms: Cell::new(clock::monotonic_ms()),
+            is_sending: Cell::new(false),
+            last_sent_ms: Cell::new(0),
             frame_bytes: Cell::new(0),
             frame_deadline: Cell::new(None),
             waits_for_memory: Cell::new(false),
@@ -177,7 +204,13 @@ impl Connection {
         }
     }
 
-    /// Ends the connection when it was idle too long, or a frame is too slow. Called about every second.
+    /// Ends the connection without the answers that are due.
+    pub fn abort(&self) {
+        let _already_closed = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
+    /// its next requests hold memory. Called now and then.
     /// Returns the reason where it did.
     pub fn expire(&self, now_ms: u64, idle_ms: u64, receive_timeout_ms: u64) -> Option<&'static str> {
         if self.waits_for_memory.get() {
@@ -194,8 +227,15 @@ impl Connection {
         } else if self.frame_bytes.get() > 0 {
             self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
         }
-        let waits = self.outbox.in_flight() > 0 && !self.outbox.sending.get();
-        if !waits && now_ms.saturating_sub(self.last_active_ms.get()) > idle_ms {
+        let unread_ms = now_ms.saturating_sub(self.last_sent_ms.get());
+        if self.is_sending.get() && self.outbox.holds_memory() && unread_ms > receive_timeout_ms {
+            let _already_closed = self.socket.shutdown(Shutdown::Both);
+            return Some(
+                "unread answers hold up the memory of later requests for thalweg.receive.timeout.ms",
+            );
+        }
+        let last_active_ms = self.last_active_ms.get().max(self.last_sent_ms.get());
+        if now_ms.saturating_sub(last_active_ms) > idle_ms {
             let _already_closed = self.socket.shutdown(Shutdown::Both);
             return Some("idle for connections.max.idle.ms");
         }
@@ -222,7 +262,8 @@ impl Connection {
                 Err(reason) => return Ended::Refused(reason),
             };
             metrics::REQUESTS.add(1);
-            self.outbox.push(Due { answer, _memory: memory });
+            let memory = matches!(answer, Answer::Later(_)).then_some(memory);
+            self.outbox.push(Due { answer, memory });
             self.outbox.room(in_flight_max).await;
         }
     }
@@ -230,6 +271,7 @@ impl Connection {
     /// Reads one frame's bytes behind its length. `buffer` keeps what was read past it.
     async fn read_frame(&self, buffer: &mut BytesMut) -> Result<(Bytes, Reservation), Ended> {
         let shard = &self.context.shard;
+        self.frame_bytes.set(buffer.len() as u64);
         if buffer.is_empty() {
             // A quiet connection holds no buffer.
             *buffer = BytesMut::new();
@@ -321,17 +363,23 @@ impl Connection {
 
     /// Sends answers in order; `None` when all were sent after [`Outbox::close`].
     async fn write_loop(&self) -> Option<Ended> {
-        while let Some(Due { answer, _memory }) = self.outbox.next().await {
+        while let Some(Due { answer, memory }) = self.outbox.next().await {
             let reply = match answer {
                 Answer::Now(reply) => reply,
-                Answer::Later(wait) => wait.await,
+                Answer::Later(wait) | Answer::LongPoll(wait) => wait.await,
             };
+            // A client that does not read its answer does not keep the memory of its request.
+            drop(memory);
             match reply {
                 Reply::Send(parts) => {
-                    if let Err(error) = sending::send(&self.socket, parts).await {
+                    let outlet = Outlet { socket: &self.socket, moved_ms: &self.last_sent_ms };
+                    self.last_sent_ms.set(clock::monotonic_ms());
+                    self.is_sending.set(true);
+                    let sent = sending::send(outlet, parts).await;
+                    self.is_sending.set(false);
+                    if let Err(error) = sent {
                         return Some(Ended::Failed(error));
                     }
-                    self.last_active_ms.set(clock::monotonic_ms());
                 }
                 Reply::Silence => {}
                 Reply::Close(reason) => return Some(Ended::Refused(reason)),
@@ -351,5 +399,31 @@ fn guess_protocol(prefix: [u8; 4]) -> &'static str {
             "; this looks like TLS, and the listener is PLAINTEXT: set security.protocol=PLAINTEXT"
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_ready(future: impl Future) -> bool {
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        pin!(future).poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn encoded_answers_that_are_not_sent_stop_the_reading() {
+        let outbox = Outbox::default();
+        let large = || Answer::Now(Reply::Send(vec![Part::Bytes(vec![0; ANSWER_BYTES_MAX].into())]));
+        assert!(is_ready(outbox.room(2)));
+        outbox.push(Due { answer: large(), memory: None });
+        assert!(!is_ready(outbox.room(2)), "its bytes are at the bound");
+        assert!(is_ready(outbox.next()));
+        assert!(!is_ready(outbox.room(2)), "it is being sent");
+        assert!(!is_ready(outbox.next()), "it was sent, and nothing follows");
+        assert!(is_ready(outbox.room(2)));
+        outbox.push(Due { answer: Answer::Now(Reply::Silence), memory: None });
+        outbox.push(Due { answer: Answer::Now(Reply::Silence), memory: None });
+        assert!(!is_ready(outbox.room(2)), "two are in flight");
     }
 }

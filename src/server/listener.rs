@@ -8,10 +8,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::config::{Listener as ListenerConfig, SecurityProtocol, ServerConfig};
 use crate::runtime::socket::Listeners;
 use crate::shard::Endpoint;
+
+/// How long a port of a broker that was killed may stay taken; measured at 10 to 60 ms.
+const RING_TEARDOWN: Duration = Duration::from_millis(750);
 
 /// A listener whose port is taken for this process.
 pub struct Bound {
@@ -71,7 +75,7 @@ fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses {
-        match Listeners::bind(address, cores) {
+        match bind_patiently(address, cores) {
             Ok(listeners) => return Ok(Bound { name: listener.name.as_str().into(), listeners }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(self::ListenError::InUse { name, host, port });
@@ -80,6 +84,20 @@ fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
         }
     }
     Err(error(last))
+}
+
+/// The kernel closes what a killed process had in its rings a moment after the process is gone, so the port
+/// of a broker that is started again at once may still be taken.
+fn bind_patiently(address: SocketAddr, cores: usize) -> io::Result<Listeners> {
+    let deadline = Instant::now() + RING_TEARDOWN;
+    loop {
+        match Listeners::bind(address, cores) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn own_host_name() -> String {

@@ -4,12 +4,14 @@
 //! slices are cheaper to copy than to splice; large ones go from the page cache to the socket by splice,
 //! after the ring has read ahead what is not cached.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::api::Part;
+use crate::clock;
 use crate::metrics;
 use crate::runtime::pipes;
 use crate::runtime::socket::Socket;
@@ -20,8 +22,21 @@ const COPY_BYTES_MAX: u32 = 8 * 1024;
 /// How much of a file one wait for the disk asks for.
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 
+/// Where an answer goes: the socket, and when bytes last moved (monotonic milliseconds).
+#[derive(Clone, Copy)]
+pub struct Outlet<'a> {
+    pub socket: &'a Socket,
+    pub moved_ms: &'a Cell<u64>,
+}
+
+impl Outlet<'_> {
+    fn moved(&self) {
+        self.moved_ms.set(clock::monotonic_ms());
+    }
+}
+
 /// Sends the parts of one answer.
-pub async fn send(socket: &Socket, parts: Vec<Part>) -> io::Result<()> {
+pub async fn send(outlet: Outlet<'_>, parts: Vec<Part>) -> io::Result<()> {
     let mut parts = parts.into_iter().peekable();
     let mut gathered: Option<BytesMut> = None;
     while let Some(part) = parts.next() {
@@ -30,12 +45,12 @@ pub async fn send(socket: &Socket, parts: Vec<Part>) -> io::Result<()> {
                 let next_is_large = matches!(parts.peek(), Some(Part::File(slice)) if !is_small(slice));
                 let last = parts.peek().is_none();
                 match gathered.take() {
-                    None if last || next_is_large => send_bytes(socket, bytes, next_is_large).await?,
+                    None if last || next_is_large => send_bytes(outlet, bytes, next_is_large).await?,
                     None => gathered = Some(BytesMut::from(&bytes[..])),
                     Some(mut head) => {
                         head.extend_from_slice(&bytes);
                         match last || next_is_large {
-                            true => send_bytes(socket, head.freeze(), next_is_large).await?,
+                            true => send_bytes(outlet, head.freeze(), next_is_large).await?,
                             false => gathered = Some(head),
                         }
                     }
@@ -47,14 +62,14 @@ pub async fn send(socket: &Socket, parts: Vec<Part>) -> io::Result<()> {
             }
             Part::File(slice) => {
                 if let Some(head) = gathered.take() {
-                    send_bytes(socket, head.freeze(), true).await?;
+                    send_bytes(outlet, head.freeze(), true).await?;
                 }
-                splice_slice(socket, &slice, parts.peek().is_some()).await?;
+                splice_slice(outlet, &slice, parts.peek().is_some()).await?;
             }
         }
     }
     match gathered {
-        Some(head) => send_bytes(socket, head.freeze(), false).await,
+        Some(head) => send_bytes(outlet, head.freeze(), false).await,
         None => Ok(()),
     }
 }
@@ -63,11 +78,14 @@ fn is_small(slice: &Slice) -> bool {
     slice.length <= COPY_BYTES_MAX
 }
 
-async fn send_bytes(socket: &Socket, mut bytes: Bytes, more: bool) -> io::Result<()> {
+async fn send_bytes(outlet: Outlet<'_>, mut bytes: Bytes, more: bool) -> io::Result<()> {
     while bytes.has_remaining() {
-        match socket.try_send(&[IoSlice::new(&bytes)], more) {
-            Ok(count) => bytes.advance(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+        match outlet.socket.try_send(&[IoSlice::new(&bytes)], more) {
+            Ok(count) => {
+                bytes.advance(count);
+                outlet.moved();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => outlet.socket.writable().await?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -98,7 +116,7 @@ async fn copy_slice(slice: &Slice, into: &mut BytesMut) -> io::Result<()> {
     Ok(())
 }
 
-async fn splice_slice(socket: &Socket, slice: &Slice, more: bool) -> io::Result<()> {
+async fn splice_slice(outlet: Outlet<'_>, slice: &Slice, more: bool) -> io::Result<()> {
     let (mut position, end) = (slice.position, slice.position + u64::from(slice.length));
     while position < end {
         let length = (end - position).min(READ_AHEAD_BYTES);
@@ -106,7 +124,8 @@ async fn splice_slice(socket: &Socket, slice: &Slice, more: bool) -> io::Result<
             pipes::read_ahead(&slice.file, position, length).await?;
         }
         let more = more || position + length < end;
-        pipes::splice_to_socket(&slice.file, position, length, socket, more, None).await?;
+        pipes::splice_to_socket(&slice.file, position, length, outlet.socket, more, None).await?;
+        outlet.moved();
         position += length;
     }
     Ok(())

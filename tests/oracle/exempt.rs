@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::batch::{LOG_APPEND_TIME, Stored, time};
 use crate::harness::message;
 use crate::harness::schema::unhex;
-use crate::pair::Side;
+use crate::pair::{self, Side};
 
 enum How {
     /// Whether there is a text at all.
@@ -154,10 +154,10 @@ fn visit(api: &str, path: &str, value: &mut Value, side: &Side) {
             list.iter_mut().for_each(|child| visit(api, &path, child, side));
         }
         Value::String(text) => *text = side.plain(text),
-        Value::Number(number) => {
-            if path.ends_with("port") && number.as_i64().is_some_and(|n| side.is_own_port(n)) {
-                *value = json!("<port>");
-            }
+        Value::Number(number)
+            if path.ends_with("port") && number.as_i64().is_some_and(|n| side.is_own_port(n)) =>
+        {
+            *value = json!("<port>");
         }
         _ => {}
     }
@@ -232,7 +232,8 @@ fn apply(how: &How, value: &mut Value, side: &Side) {
         }
         How::Unordered => {
             if let Value::Array(list) = value {
-                list.sort_by_cached_key(Value::to_string);
+                // By name first, so that one difference inside does not show as many.
+                list.sort_by_cached_key(|item| (pair::name_of(item), item.to_string()));
             }
         }
         How::Records => {
