@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ahash::AHashSet;
 use kafka_protocol::error::ResponseError;
 
 use super::errors::{self, Code};
@@ -46,6 +47,8 @@ struct Limits {
     committed_only: bool,
     /// What every partition is refused with, whatever it is.
     refused: Option<ResponseError>,
+    /// What the first partition is refused with; a negative `max_bytes` counts as 0 behind it, as in Kafka.
+    first_refused: Option<ResponseError>,
 }
 
 /// One partition on its way to its owner.
@@ -55,6 +58,8 @@ struct Read {
     topic: TopicId,
     partition: PartitionId,
     wanted: Wanted,
+    /// The first of the request that exists.
+    is_first: bool,
 }
 
 /// What became of one partition, at its place in the answer.
@@ -63,6 +68,8 @@ struct Line {
     wanted: Wanted,
     topic: TopicId,
     result: Result<Fetched, i16>,
+    /// There is no such partition, so nobody was asked.
+    is_unknown: bool,
 }
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
@@ -79,12 +86,9 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
         min_bytes: (i64::from(asked.min_bytes).max(0) as u64).min(max_bytes),
         max_bytes,
         committed_only: asked.isolation_level == READ_COMMITTED,
-        refused: match (asked.replica_id, asked.max_bytes) {
-            // No follower is assigned here.
-            (0.., _) => Some(ResponseError::NotLeaderOrFollower),
-            (_, ..0) => Some(ResponseError::UnknownServerError),
-            _ => None,
-        },
+        // No follower is assigned here.
+        refused: (asked.replica_id >= 0).then_some(ResponseError::NotLeaderOrFollower),
+        first_refused: (asked.max_bytes < 0).then_some(ResponseError::UnknownServerError),
     };
     if !(READ_UNCOMMITTED..=READ_COMMITTED).contains(&asked.isolation_level) {
         return Answer::Now(refuse_all(&request.header, &asked, ResponseError::UnknownServerError));
@@ -129,6 +133,7 @@ fn session_request(asked: FetchRequest, version: i16) -> SessionRequest {
                     max_bytes: partition.partition_max_bytes,
                     current_leader_epoch: partition.current_leader_epoch,
                     last_fetched_epoch: partition.last_fetched_epoch,
+                    was_known: false,
                 },
             ));
         }
@@ -222,7 +227,11 @@ fn resolve(shard: &Shard, wanted: &[(PartitionKey, Wanted)]) -> (Vec<(usize, i16
     let mut reads = Vec::with_capacity(wanted.len());
     for (place, (key, wanted)) in wanted.iter().enumerate() {
         let topic = match &key.topic {
-            TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ResponseError::UnknownTopicId),
+            // A session that knew the topic speaks of it by its name, as Kafka's does.
+            TopicKey::Id(id) => image.topic_by_id(*id).ok_or(match wanted.was_known {
+                true => ResponseError::UnknownTopicOrPartition,
+                false => ResponseError::UnknownTopicId,
+            }),
             TopicKey::Name(name) => image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition),
         };
         let partition = PartitionId(key.partition);
@@ -231,7 +240,10 @@ fn resolve(shard: &Shard, wanted: &[(PartitionKey, Wanted)]) -> (Vec<(usize, i16
             Ok(topic) if topic.partition(partition).is_none() => {
                 failed.push((place, ResponseError::UnknownTopicOrPartition.code()));
             }
-            Ok(topic) => reads.push(Read { place, topic: topic.id, partition, wanted: *wanted }),
+            Ok(topic) => {
+                let is_first = reads.is_empty();
+                reads.push(Read { place, topic: topic.id, partition, wanted: *wanted, is_first });
+            }
         }
     }
     (failed, reads)
@@ -247,6 +259,7 @@ async fn read_all(
 ) -> Vec<Line> {
     let mut results: Vec<Option<(TopicId, Result<Fetched, i16>)>> = Vec::new();
     results.resize_with(wanted.len(), || None);
+    let unknown: AHashSet<usize> = failed.iter().map(|(place, _)| *place).collect();
     for (place, code) in failed {
         results[place] = Some((TopicId::ZERO, Err(code)));
     }
@@ -271,7 +284,7 @@ async fn read_all(
     let mut lines = Vec::with_capacity(wanted.len());
     let mut left = limits.max_bytes;
     let mut any_given = false;
-    for ((key, wanted), result) in wanted.iter().zip(results) {
+    for (place, ((key, wanted), result)) in wanted.iter().zip(results).enumerate() {
         let (topic, mut result) =
             result.unwrap_or((TopicId::ZERO, Err(ResponseError::NotLeaderOrFollower.code())));
         if let Ok(fetched) = &mut result
@@ -287,8 +300,11 @@ async fn read_all(
                 left = left.saturating_sub(length);
             }
         }
-        lines.push(Line { key: key.clone(), wanted: *wanted, topic, result });
+        let is_unknown = unknown.contains(&place);
+        lines.push(Line { key: key.clone(), wanted: *wanted, topic, result, is_unknown });
     }
+    // Kafka answers what it asked nobody for behind the rest.
+    lines.sort_by_key(|line| line.is_unknown);
     lines
 }
 
@@ -305,6 +321,7 @@ async fn read_here(
     let mut results = Vec::with_capacity(reads.len());
     for read in reads {
         let negative = (read.wanted.max_bytes < 0).then_some(ResponseError::UnknownServerError);
+        let negative = negative.or(limits.first_refused.filter(|_| read.is_first));
         let result = match shard.partition(read.topic, read.partition) {
             _ if let Some(error) = limits.refused.or(negative) => Err(error.code()),
             None => Err(ResponseError::NotLeaderOrFollower.code()),
@@ -442,6 +459,7 @@ async fn answer(
 
 fn outcome(line: &Line) -> Outcome {
     let key = line.key.clone();
+    let is_known = !line.is_unknown;
     match &line.result {
         Ok(fetched) => Outcome {
             key,
@@ -450,6 +468,7 @@ fn outcome(line: &Line) -> Outcome {
             log_start: fetched.log_start,
             notable: fetched.diverging.is_some(),
             is_error: false,
+            is_known,
         },
         Err(_) => Outcome {
             key,
@@ -458,6 +477,7 @@ fn outcome(line: &Line) -> Outcome {
             log_start: Offset::NONE,
             notable: true,
             is_error: true,
+            is_known,
         },
     }
 }
@@ -521,7 +541,7 @@ fn partition_response(
             let mut response = FetchPartitionResponse::error(index, code);
             let about_leader =
                 [ResponseError::NotLeaderOrFollower.code(), ResponseError::FencedLeaderEpoch.code()];
-            if version >= 12 && about_leader.contains(&code) {
+            if version >= 16 && about_leader.contains(&code) {
                 response.current_leader = current_leader(shard, line.topic, index);
             }
             return response;
@@ -551,11 +571,8 @@ fn is_unknown(code: i16) -> bool {
 
 /// The answer when the request as a whole is refused; clients before version 13 look into the partitions.
 fn refuse_all(header: &RequestHeader, asked: &FetchRequest, error: ResponseError) -> Reply {
-    let mut response = FetchResponse {
-        error_code: error.code(),
-        session_id: asked.session_id,
-        ..FetchResponse::default()
-    };
+    let mut response =
+        FetchResponse { error_code: error.code(), session_id: asked.session_id, ..FetchResponse::default() };
     if header.api_version < 13 {
         for topic in &asked.topics {
             let refused = topic.partitions.iter().map(|p| FetchPartitionResponse {

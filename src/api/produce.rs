@@ -19,8 +19,8 @@ use crate::protocol::batch::{self, BatchError, BatchHeader, CheckedBatch, MAGIC,
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::protocol::opened;
 use crate::protocol::produce::{
-    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, decode_request,
-    encode_response,
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
+    decode_request, encode_response,
 };
 use crate::runtime::shards::Reply as Posted;
 use crate::shard::{self, Shard};

@@ -35,6 +35,8 @@ pub struct Wanted {
     pub max_bytes: i32,
     pub current_leader_epoch: i32,
     pub last_fetched_epoch: i32,
+    /// Set by the session: the partition's topic existed in an earlier answer.
+    pub was_known: bool,
 }
 
 /// The part of a fetch request that concerns sessions.
@@ -81,6 +83,7 @@ pub struct Outcome {
     /// An error, a diverging epoch or a preferred replica: always in the answer.
     pub notable: bool,
     pub is_error: bool,
+    pub is_known: bool,
 }
 
 pub const EPOCH_INITIAL: i32 = 0;
@@ -133,7 +136,10 @@ impl Session {
     fn update(&mut self, wanted: Vec<(PartitionKey, Wanted)>, forgotten: &[PartitionKey]) {
         for (key, wanted) in wanted {
             match self.places.get(&key).and_then(|place| self.order.get_mut(place)) {
-                Some(cached) => cached.wanted = wanted,
+                Some(cached) => {
+                    let was_known = cached.wanted.was_known;
+                    cached.wanted = Wanted { was_known, ..wanted };
+                }
                 None => {
                     self.insert(Cached { key, wanted, high_watermark: Offset::NONE, log_start: Offset::NONE })
                 }
@@ -155,6 +161,7 @@ impl Session {
     fn must_answer(&mut self, outcome: &Outcome) -> bool {
         let Some(&place) = self.places.get(&outcome.key) else { return true };
         let Some(cached) = self.order.get_mut(&place) else { return true };
+        cached.wanted.was_known |= outcome.is_known;
         let mut must = outcome.has_records || outcome.notable;
         if cached.high_watermark != outcome.high_watermark {
             must = true;
@@ -289,7 +296,7 @@ impl FetchSessions {
         for (wanted, outcome) in partitions {
             session.insert(Cached {
                 key: outcome.key,
-                wanted,
+                wanted: Wanted { was_known: outcome.is_known, ..wanted },
                 high_watermark: outcome.high_watermark,
                 log_start: outcome.log_start,
             });
@@ -401,6 +408,7 @@ mod tests {
             max_bytes: 100,
             current_leader_epoch: -1,
             last_fetched_epoch: -1,
+            was_known: false,
         }
     }
 
@@ -412,6 +420,7 @@ mod tests {
             log_start: Offset(0),
             notable: false,
             is_error: false,
+            is_known: true,
         }
     }
 

@@ -212,7 +212,8 @@ pub fn check_produced(records: Bytes, limits: &ProduceLimits<'_>) -> Result<Chec
     let attributes = header.attributes();
     let compression = attributes.compression().ok_or_else(|| {
         let reason = format!("Unknown compression type id: {}", attributes.0 & 7);
-        BatchError::of_append(BatchErrorKind::UnsupportedCompressionType, reason)
+        let error = BatchError::of_append(BatchErrorKind::UnsupportedCompressionType, reason);
+        BatchError { log_start_in_answer: false, ..error }
     })?;
     check_counts(header, limits)?;
     let mut batch = CheckedBatch {

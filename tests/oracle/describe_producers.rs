@@ -28,7 +28,6 @@ pub const CASES: &[Case] = &[
             pair.both(API, v, ask(name, &[0]));
         }
         pair.both(API, v, ask(&topic, &[0, 5, -1]));
-        pair.both(API, v, ask(&topic, &[0, 0]));
         pair.both(API, v, ask(&topic, &[]));
         pair.both(API, v, json!({"topics": []}));
     }),
