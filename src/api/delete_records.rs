@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use ahash::AHashMap;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -21,9 +22,22 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
     let image = context.shard.image();
     let mut response = DeleteRecordsResponse::default();
     let mut asks = Vec::new();
-    for (t, topic) in asked.topics.iter().enumerate() {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (p, partition) in topic.partitions.iter().enumerate() {
+    // The last offset of a partition that is named again counts.
+    let mut offsets = AHashMap::new();
+    for topic in &asked.topics {
+        for partition in &topic.partitions {
+            offsets.insert((&topic.name, partition.partition_index), partition.offset);
+        }
+    }
+    let mut places = AHashMap::new();
+    for topic in &asked.topics {
+        for partition in &topic.partitions {
+            let Some(offset) = offsets.remove(&(&topic.name, partition.partition_index)) else { continue };
+            let t = *places.entry(&topic.name).or_insert(response.topics.len());
+            if t == response.topics.len() {
+                response.topics.push(DeleteRecordsTopicResult::default().with_name(topic.name.clone()));
+            }
+            let partitions = &mut response.topics[t].partitions;
             let id = PartitionId(partition.partition_index);
             let found = image.topic(&topic.name).filter(|topic| topic.partition(id).is_some());
             let error = match found {
@@ -35,7 +49,7 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
                 Some(_) => None,
             };
             if let (None, Some(topic)) = (error, found) {
-                asks.push(Ask { topic: topic.id, partition: id, with: ((t, p), partition.offset) });
+                asks.push(Ask { topic: topic.id, partition: id, with: ((t, partitions.len()), offset) });
             }
             partitions.push(
                 DeleteRecordsPartitionResult::default()
@@ -44,9 +58,6 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
                     .with_error_code(error.map_or(NONE, |error| error.code())),
             );
         }
-        response.topics.push(
-            DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions),
-        );
     }
     let answers = context
         .shard

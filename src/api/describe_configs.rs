@@ -19,6 +19,10 @@ const TYPES_SINCE: i16 = 3;
 const MALFORMED: &str = "This most likely occurs because of a request being malformed by the client library \
                          or the message was sent to an incompatible broker. See the broker logs for more details.";
 
+/// What one answer may take: a small request can name a large resource over and over.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+const TOO_MANY: &str = "The answer would be too large; ask for fewer resources at once.";
+
 pub async fn handle(
     context: &Context,
     asked: DescribeConfigsRequest,
@@ -28,13 +32,38 @@ pub async fn handle(
         |resource: &DescribeConfigsResource| ResourceType::from_wire(resource.resource_type).is_some();
     // As in Kafka, one resource of an unknown kind fails them all.
     let results = if asked.resources.iter().all(known) {
-        asked.resources.iter().map(|resource| describe_one(context, &asked, resource, version)).collect()
+        let mut results = Vec::with_capacity(asked.resources.len());
+        let mut bytes = 0;
+        for resource in &asked.resources {
+            if bytes > ANSWER_BYTES_MAX {
+                let code = ResponseError::InvalidRequest.code();
+                results.push(refuse(resource, code, Some(TOO_MANY.to_owned())));
+                continue;
+            }
+            let result = describe_one(context, &asked, resource, version);
+            bytes += answer_bytes(&result);
+            results.push(result);
+            glommio::yield_if_needed().await;
+        }
+        results
     } else {
         let code = ResponseError::InvalidRequest.code();
         let refused = |resource| refuse(resource, code, Some(MALFORMED.to_owned()));
         asked.resources.iter().map(refused).collect()
     };
     DescribeConfigsResponse::default().with_results(results)
+}
+
+/// About what a resource takes in the answer and before that.
+fn answer_bytes(result: &DescribeConfigsResult) -> usize {
+    const ENTRY_BYTES: usize = 128;
+    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
+    let entry = |entry: &DescribeConfigsResourceResult| {
+        let synonym = |synonym: &DescribeConfigsSynonym| ENTRY_BYTES + text(&synonym.value);
+        let synonyms: usize = entry.synonyms.iter().map(synonym).sum();
+        ENTRY_BYTES + text(&entry.value) + text(&entry.documentation) + synonyms
+    };
+    result.configs.iter().map(entry).sum()
 }
 
 fn describe_one(

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use ahash::AHashSet;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
@@ -11,6 +12,7 @@ use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 use super::Context;
 use super::errors::NONE;
 use crate::broker::partition::Partition;
+use crate::cluster::ApiError;
 use crate::config::validate_name;
 use crate::protocol::wire::StrBytes;
 use crate::shard::Ask;
@@ -25,19 +27,26 @@ pub async fn handle(
     let image = context.shard.image();
     let mut response = DescribeProducersResponse::default();
     let mut asks = Vec::new();
+    // A partition that is named again is refused: a small request makes no large answer.
+    let mut seen = AHashSet::new();
     for (t, topic) in asked.topics.iter().enumerate() {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         let invalid = validate_name(&topic.name).err();
         let found = image.topic(&topic.name);
         for (p, index) in topic.partition_indexes.iter().enumerate() {
             let (code, message) = match (&invalid, found) {
+                _ if !seen.insert((&topic.name, *index)) => (ResponseError::InvalidRequest.code(), None),
                 (Some(why), _) => (ResponseError::InvalidTopicException.code(), Some(why.to_string())),
                 (None, Some(topic)) if topic.partition(PartitionId(*index)).is_some() => {
                     asks.push(Ask { topic: topic.id, partition: PartitionId(*index), with: (t, p) });
                     (NONE, None)
                 }
                 (None, Some(_)) => (ResponseError::UnknownTopicOrPartition.code(), None),
-                (None, None) => (ResponseError::UnknownTopicOrPartition.code(), None),
+                // Kafka has a sentence for a topic that is not there, and none for a partition.
+                (None, None) => {
+                    let unknown = ApiError::general(ResponseError::UnknownTopicOrPartition);
+                    (unknown.code(), unknown.message)
+                }
             };
             partitions.push(
                 PartitionResponse::default()

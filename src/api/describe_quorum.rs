@@ -9,6 +9,7 @@ use kafka_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumRe
 use super::Context;
 use super::errors::NONE;
 use crate::clock;
+use crate::cluster::ApiError;
 use crate::cluster::quorum::VoterState;
 use crate::cluster::topics::METADATA_TOPIC;
 use crate::protocol::wire::StrBytes;
@@ -40,11 +41,14 @@ pub async fn handle(context: &Context, asked: DescribeQuorumRequest, version: i1
     let is_metadata = matches!(&asked.topics[..], [topic]
         if *topic.topic_name.0 == *METADATA_TOPIC && matches!(&topic.partitions[..], [p] if p.partition_index == 0));
     if !is_metadata {
+        let unknown = ApiError::general(ResponseError::UnknownTopicOrPartition);
+        let message = if version >= 2 { unknown.text() } else { None };
         let topics = asked.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
                 PartitionData::default()
                     .with_partition_index(partition.partition_index)
-                    .with_error_code(ResponseError::UnknownTopicOrPartition.code())
+                    .with_error_code(unknown.code())
+                    .with_error_message(message.clone())
             });
             TopicData::default()
                 .with_topic_name(topic.topic_name.clone())

@@ -39,13 +39,17 @@ pub async fn handle(
         Some((name, partition)) => *partition < 0 || (!all && !names.contains(name)),
         None => false,
     };
-    if bad_cursor {
+    let error = if bad_cursor {
+        Some(ResponseError::InvalidRequest)
+    } else if start.is_none() && names.first().is_some_and(String::is_empty) {
+        // Kafka takes the empty name for that of the cursor, which is not there.
+        Some(ResponseError::UnknownServerError)
+    } else {
+        None
+    };
+    if let Some(error) = error {
         // The answer has no error of its own: each topic carries it, as Kafka does.
-        response.topics = asked
-            .topics
-            .iter()
-            .map(|topic| refused(topic.name.clone(), ResponseError::InvalidRequest))
-            .collect();
+        response.topics = asked.topics.iter().map(|topic| refused(topic.name.clone(), error)).collect();
         return response;
     }
     let limit = i64::from(context.shard.server().max_request_partition_size_limit);
@@ -64,7 +68,12 @@ pub async fn handle(
                 Ok(()) => ResponseError::UnknownTopicOrPartition,
                 Err(_) => ResponseError::InvalidTopicException,
             };
-            response.topics.push(refused(TopicName(StrBytes::from_string(name)), error));
+            let is_internal = is_internal_topic(&name);
+            response.topics.push(
+                refused(TopicName(StrBytes::from_string(name)), error)
+                    .with_is_internal(is_internal)
+                    .with_topic_authorized_operations(TOPIC_OPERATIONS),
+            );
             continue;
         };
         let end = topic.partitions.len().min(first + left);
@@ -85,10 +94,7 @@ fn cursor(topic: &str, partition: usize) -> Cursor {
 }
 
 fn refused(name: TopicName, error: ResponseError) -> DescribeTopicPartitionsResponseTopic {
-    DescribeTopicPartitionsResponseTopic::default()
-        .with_error_code(error.code())
-        .with_name(Some(name))
-        .with_topic_authorized_operations(TOPIC_OPERATIONS)
+    DescribeTopicPartitionsResponseTopic::default().with_error_code(error.code()).with_name(Some(name))
 }
 
 fn describe(

@@ -29,6 +29,8 @@ use crate::shard::{self, Shard};
 use crate::storage::Slice;
 use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
 
+/// The isolation level of a consumer that reads all records.
+const READ_UNCOMMITTED: i8 = 0;
 /// The isolation level of a consumer that reads committed records only.
 const READ_COMMITTED: i8 = 1;
 /// A fetch that names more partitions than this that do not exist does not wait: what a waiting fetch holds is
@@ -42,6 +44,8 @@ struct Limits {
     min_bytes: u64,
     max_bytes: u64,
     committed_only: bool,
+    /// What every partition is refused with, whatever it is.
+    refused: Option<ResponseError>,
 }
 
 /// One partition on its way to its owner.
@@ -75,9 +79,15 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
         min_bytes: (i64::from(asked.min_bytes).max(0) as u64).min(max_bytes),
         max_bytes,
         committed_only: asked.isolation_level == READ_COMMITTED,
+        refused: match (asked.replica_id, asked.max_bytes) {
+            // No follower is assigned here.
+            (0.., _) => Some(ResponseError::NotLeaderOrFollower),
+            (_, ..0) => Some(ResponseError::UnknownServerError),
+            _ => None,
+        },
     };
-    if asked.replica_id >= 0 {
-        return Answer::Now(error_reply(&request.header, ResponseError::ClusterAuthorizationFailed.code()));
+    if !(READ_UNCOMMITTED..=READ_COMMITTED).contains(&asked.isolation_level) {
+        return Answer::Now(refuse_all(&request.header, &asked, ResponseError::UnknownServerError));
     }
     // Of its frame a waiting fetch keeps nothing: what it wants is copied, and the client's id is not needed.
     let wanted = session_request(asked, version);
@@ -179,7 +189,7 @@ async fn serve(shard: Rc<Shard>, header: RequestHeader, request: SessionRequest,
             break;
         }
     }
-    answer(&shard, &header, session, lines).await
+    answer(&shard, &header, session, lines, limits.committed_only).await
 }
 
 enum Session {
@@ -269,7 +279,8 @@ async fn read_all(
         {
             // Each owner kept to the limit; together they may pass it, and the later ones wait their turn.
             let length = u64::from(slice.length);
-            if length > left && any_given {
+            let most = left.min(u64::try_from(wanted.max_bytes).unwrap_or(0));
+            if length > most && any_given {
                 fetched.records = None;
             } else {
                 any_given = true;
@@ -293,13 +304,16 @@ async fn read_here(
     let mut urgent = false;
     let mut results = Vec::with_capacity(reads.len());
     for read in reads {
+        let negative = (read.wanted.max_bytes < 0).then_some(ResponseError::UnknownServerError);
         let result = match shard.partition(read.topic, read.partition) {
+            _ if let Some(error) = limits.refused.or(negative) => Err(error.code()),
             None => Err(ResponseError::NotLeaderOrFollower.code()),
             Some(partition) => {
                 let partition_bytes = u64::try_from(read.wanted.max_bytes).unwrap_or(0);
                 let from = FetchFrom {
                     offset: Offset(read.wanted.fetch_offset),
-                    current_leader_epoch: read.wanted.current_leader_epoch,
+                    // Any negative epoch stands for "unknown".
+                    current_leader_epoch: read.wanted.current_leader_epoch.max(-1),
                     last_fetched_epoch: read.wanted.last_fetched_epoch,
                     bytes_max: u32::try_from(partition_bytes.min(left)).unwrap_or(u32::MAX),
                     at_least_one: have == 0,
@@ -384,10 +398,15 @@ impl Drop for Registered {
 }
 
 /// Settles the session and makes the reply.
-async fn answer(shard: &Rc<Shard>, header: &RequestHeader, session: Session, lines: Vec<Line>) -> Reply {
+async fn answer(
+    shard: &Rc<Shard>,
+    header: &RequestHeader,
+    session: Session,
+    lines: Vec<Line>,
+    committed_only: bool,
+) -> Reply {
     let (session_id, lines) = match session {
         Session::None => (NO_SESSION, lines),
-        Session::New if lines.is_empty() => (NO_SESSION, lines),
         Session::New => {
             let partitions = lines.iter().map(|line| (line.wanted, outcome(line))).collect();
             let by_topic_id = header.api_version >= 13;
@@ -418,7 +437,7 @@ async fn answer(shard: &Rc<Shard>, header: &RequestHeader, session: Session, lin
             }
         }
     };
-    reply(shard, header, session_id, lines)
+    reply(shard, header, session_id, lines, committed_only)
 }
 
 fn outcome(line: &Line) -> Outcome {
@@ -443,7 +462,13 @@ fn outcome(line: &Line) -> Outcome {
     }
 }
 
-fn reply(shard: &Shard, header: &RequestHeader, session_id: i32, lines: Vec<Line>) -> Reply {
+fn reply(
+    shard: &Shard,
+    header: &RequestHeader,
+    session_id: i32,
+    lines: Vec<Line>,
+    committed_only: bool,
+) -> Reply {
     let version = header.api_version;
     let mut response = FetchResponse { session_id, ..FetchResponse::default() };
     let mut slices: Vec<Slice> = Vec::new();
@@ -452,7 +477,12 @@ fn reply(shard: &Shard, header: &RequestHeader, session_id: i32, lines: Vec<Line
             TopicKey::Id(id) => (StrBytes::default(), *id),
             TopicKey::Name(name) => (StrBytes::from_string(name.to_string()), TopicId::ZERO),
         };
-        let partition = partition_response(shard, &line, version, &mut slices);
+        let mut partition = partition_response(shard, &line, version, &mut slices);
+        // No transaction was aborted; null is for who did not ask.
+        let was_found = partition.error_code == errors::NONE;
+        if (was_found && committed_only) || is_unknown(partition.error_code) {
+            partition.aborted_transactions = Some(Vec::new());
+        }
         // Neighbours of one topic share its header, as Kafka groups them.
         match response.topics.last_mut() {
             Some(topic) if topic.name == name && topic.topic_id == topic_id => {
@@ -515,14 +545,42 @@ fn current_leader(shard: &Shard, topic: TopicId, partition: i32) -> Option<(i32,
     Some((partition.leader.0, partition.leader_epoch.0))
 }
 
+fn is_unknown(code: i16) -> bool {
+    [ResponseError::UnknownTopicOrPartition.code(), ResponseError::UnknownTopicId.code()].contains(&code)
+}
+
+/// The answer when the request as a whole is refused; clients before version 13 look into the partitions.
+fn refuse_all(header: &RequestHeader, asked: &FetchRequest, error: ResponseError) -> Reply {
+    let mut response = FetchResponse {
+        error_code: error.code(),
+        session_id: asked.session_id,
+        ..FetchResponse::default()
+    };
+    if header.api_version < 13 {
+        for topic in &asked.topics {
+            let refused = topic.partitions.iter().map(|p| FetchPartitionResponse {
+                aborted_transactions: Some(Vec::new()),
+                ..FetchPartitionResponse::error(p.partition, error.code())
+            });
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            response.topics.push(FetchTopicResponse { name, topic_id, partitions: refused.collect() });
+        }
+    }
+    send(header, &response)
+}
+
 fn error_reply(header: &RequestHeader, error_code: i16) -> Reply {
     error_reply_in(header, NO_SESSION, error_code)
 }
 
 fn error_reply_in(header: &RequestHeader, session_id: i32, error_code: i16) -> Reply {
-    let response = FetchResponse { error_code, session_id, ..FetchResponse::default() };
+    send(header, &FetchResponse { error_code, session_id, ..FetchResponse::default() })
+}
+
+/// Sends an answer without records.
+fn send(header: &RequestHeader, response: &FetchResponse) -> Reply {
     let buffer = super::begin(header);
-    let parts = encode_response(buffer, &response, header.api_version)
+    let parts = encode_response(buffer, response, header.api_version)
         .into_iter()
         .filter_map(|part| match part {
             wire::Part::Bytes(bytes) => Some(Part::Bytes(bytes)),

@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
@@ -46,15 +45,26 @@ pub async fn handle(context: &Context, asked: ListOffsetsRequest, version: i16) 
             }
         }
     }
+    let no_such_isolation = version >= 2 && !matches!(asked.isolation_level, 0 | 1);
     let mut response = ListOffsetsResponse::default();
     let mut asks = Vec::new();
-    for (t, topic) in asked.topics.iter().enumerate() {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (p, partition) in topic.partitions.iter().enumerate() {
+    let mut places = AHashMap::new();
+    for topic in &asked.topics {
+        for partition in &topic.partitions {
+            // Each partition is answered once.
+            if !seen.remove(&(&topic.name, partition.partition_index)) {
+                continue;
+            }
+            let t = *places.entry(&topic.name).or_insert(response.topics.len());
+            if t == response.topics.len() {
+                response.topics.push(ListOffsetsTopicResponse::default().with_name(topic.name.clone()));
+            }
+            let partitions = &mut response.topics[t].partitions;
             let found = image
                 .topic(&topic.name)
                 .filter(|topic| topic.partition(PartitionId(partition.partition_index)).is_some());
-            let error = if twice.contains(&(&topic.name, partition.partition_index)) {
+            let is_twice = twice.contains(&(&topic.name, partition.partition_index));
+            let error = if no_such_isolation || is_twice {
                 Some(ResponseError::InvalidRequest)
             } else if is_unsupported(partition.timestamp, version) {
                 Some(ResponseError::UnsupportedVersion)
@@ -71,13 +81,15 @@ pub async fn handle(context: &Context, asked: ListOffsetsRequest, version: i16) 
                     from_consumer: asked.replica_id.0 == -1,
                 };
                 let partition = PartitionId(partition.partition_index);
-                asks.push(Ask { topic: topic.id, partition, with: ((t, p), question) });
+                asks.push(Ask { topic: topic.id, partition, with: ((t, partitions.len()), question) });
             }
-            partitions.push(line(partition, error.map_or(NONE, |error| error.code()), NOTHING, version));
+            partitions.push(line(
+                partition.partition_index,
+                error.map_or(NONE, |error| error.code()),
+                NOTHING,
+                version,
+            ));
         }
-        response.topics.push(
-            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions),
-        );
     }
     let answers = context
         .shard
@@ -86,10 +98,10 @@ pub async fn handle(context: &Context, asked: ListOffsetsRequest, version: i16) 
         })
         .await;
     for ((t, p), found) in answers {
-        let asked = &asked.topics[t].partitions[p];
-        response.topics[t].partitions[p] = match found {
-            Ok(found) => line(asked, NONE, found, version),
-            Err(code) => line(asked, code, NOTHING, version),
+        let answer = &mut response.topics[t].partitions[p];
+        *answer = match found {
+            Ok(found) => line(answer.partition_index, NONE, found, version),
+            Err(code) => line(answer.partition_index, code, NOTHING, version),
         };
     }
     response
@@ -134,10 +146,10 @@ async fn find(partition: Option<Rc<Partition>>, question: Question) -> Result<Fo
     }
 }
 
-fn line(asked: &ListOffsetsPartition, code: i16, found: Found, version: i16) -> ListOffsetsPartitionResponse {
+fn line(index: i32, code: i16, found: Found, version: i16) -> ListOffsetsPartitionResponse {
     let (timestamp, offset, epoch) = found;
     ListOffsetsPartitionResponse::default()
-        .with_partition_index(asked.partition_index)
+        .with_partition_index(index)
         .with_error_code(code)
         .with_timestamp(timestamp)
         .with_offset(offset.0)

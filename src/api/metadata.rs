@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashSet;
 use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -18,6 +19,8 @@ use crate::types::{NodeId, TopicId, is_internal_topic};
 
 /// The first version in which a topic may be asked for by its id.
 const TOPIC_IDS_SINCE: i16 = 12;
+/// The first version whose answer has an error of its own.
+const ERROR_CODE_SINCE: i16 = 13;
 
 pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> MetadataResponse {
     let all = match &asked.topics {
@@ -29,17 +32,19 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
     let image = context.shard.image();
     if all {
         response.topics = image.topics().map(|topic| describe(&image, topic, version)).collect();
-    } else if version < TOPIC_IDS_SINCE
-        && wanted.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
-    {
-        // A mistake that a field cannot carry: each topic is refused, as Kafka does.
-        response.topics = wanted
+    } else if is_mistaken(&wanted, version) {
+        // A mistake that a field cannot carry: each topic is refused and nothing else is told, as Kafka does.
+        if version >= ERROR_CODE_SINCE {
+            response.error_code = ResponseError::InvalidRequest.code();
+        }
+        let topics = wanted
             .iter()
             .map(|topic| {
                 let name = topic.name.clone().unwrap_or_default();
                 refused(Some(name), topic.topic_id, ResponseError::InvalidRequest)
             })
             .collect();
+        return response.with_topics(topics);
     } else if wanted.iter().any(|topic| !topic.topic_id.is_nil()) {
         // A topic that is named often is described once: a small request makes no large answer.
         let mut seen = AHashSet::new();
@@ -80,6 +85,13 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
     response.cluster_id = Some(StrBytes::from_string(context.shard.node.cluster_id.clone()));
     response.controller_id = BrokerId(context.shard.node.id.0);
     response
+}
+
+/// Whether a topic has an id before there were ids, or neither name nor id where none has an id.
+fn is_mistaken(wanted: &[MetadataRequestTopic], version: i16) -> bool {
+    let by_id = wanted.iter().any(|topic| !topic.topic_id.is_nil());
+    let nameless = wanted.iter().any(|topic| topic.name.is_none());
+    if version < TOPIC_IDS_SINCE { by_id || nameless } else { nameless && !by_id }
 }
 
 /// The brokers that are alive, at the listener the request came in by.
@@ -138,7 +150,8 @@ pub fn unknown(name: TopicName) -> MetadataResponseTopic {
         Ok(()) => ResponseError::UnknownTopicOrPartition,
         Err(_) => ResponseError::InvalidTopicException,
     };
-    refused(Some(name), uuid::Uuid::nil(), error)
+    let is_internal = is_internal_topic(&name);
+    refused(Some(name), uuid::Uuid::nil(), error).with_is_internal(is_internal)
 }
 
 /// A topic that is answered by an error.

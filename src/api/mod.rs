@@ -73,6 +73,12 @@ const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The operations on the cluster.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
+/// Whether a request gives the controller no time at all: Kafka answers REQUEST_TIMED_OUT then, and nothing is
+/// changed.
+fn leaves_no_time(timeout_ms: i32) -> bool {
+    timeout_ms <= 0
+}
+
 /// One request: its header and the bytes behind it.
 pub struct Request {
     pub header: RequestHeader,

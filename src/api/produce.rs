@@ -15,11 +15,11 @@ use crate::broker::partition::{Acks, AppendRefused};
 use crate::clock;
 use crate::config::{TimestampType, TopicCompression, TopicConfig};
 use crate::metadata::Topic;
-use crate::protocol::batch::{self, BatchError, CheckedBatch, ProduceLimits};
+use crate::protocol::batch::{self, BatchError, BatchHeader, CheckedBatch, MAGIC, ProduceLimits};
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::protocol::opened;
 use crate::protocol::produce::{
-    ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, decode_request,
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, decode_request,
     encode_response,
 };
 use crate::runtime::shards::Reply as Posted;
@@ -62,6 +62,9 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
         Ok(asked) => asked,
         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
     };
+    if asked.topics.iter().flat_map(|topic| &topic.partitions).any(is_transactional) {
+        return Answer::Now(refuse_all(&request, &asked, ResponseError::TransactionalIdAuthorizationFailed));
+    }
     let acks = match asked.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),
@@ -82,6 +85,35 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
     Answer::Later(Box::pin(finish(request, asked.acks, answer, posted)))
 }
 
+/// Whether the records begin with a batch of a transaction. There are none yet, so nobody may write one.
+fn is_transactional(partition: &ProducePartition) -> bool {
+    let header = partition.records.as_deref().and_then(BatchHeader::parse);
+    header.is_some_and(|header| header.magic == MAGIC && header.attributes().is_transactional())
+}
+
+/// The answer when the request as a whole is refused.
+fn refuse_all(request: &Request, asked: &ProduceRequest, error: ResponseError) -> Reply {
+    if asked.acks == 0 {
+        return Reply::Close(format!("a produce request with acks=0 failed: {error:?}"));
+    }
+    let mut answer = ProduceResponse::default();
+    for topic in asked.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
+        let refused = topic.partitions.iter().map(|partition| ProducePartitionResponse {
+            error_code: error.code(),
+            ..empty_response(partition.index)
+        });
+        let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+        answer.topics.push(ProduceTopicResponse { name, topic_id, partitions: refused.collect() });
+    }
+    reply(request, &answer)
+}
+
+fn reply(request: &Request, answer: &ProduceResponse) -> Reply {
+    let mut buffer = super::begin(&request.header);
+    encode_response(&mut buffer, answer, request.header.api_version);
+    super::finish(vec![Part::Bytes(buffer.freeze())])
+}
+
 /// Checks every batch; what may be appended goes to `appends` by owner, the rest is answered at once.
 async fn prepare(
     shard: &Rc<Shard>,
@@ -93,7 +125,8 @@ async fn prepare(
     appends: &mut Vec<(ShardId, Vec<Append>)>,
 ) {
     let image = shard.image();
-    for (topic_place, topic) in asked.topics.iter().enumerate() {
+    for topic in asked.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
+        let topic_place = answer.topics.len();
         let found = match topic.topic_id.is_zero() {
             true => image.topic(&topic.name),
             false => image.topic_by_id(topic.topic_id),
@@ -243,6 +276,12 @@ fn append_here(shard: Rc<Shard>, appends: Vec<Append>, acks: Acks) -> impl Futur
             (append.place, Some(partition), result)
         })
         .collect();
+    // Flushes begin side by side; the waits below are one after the other.
+    for (_, partition, result) in &started {
+        if let (Some(partition), Ok(appended)) = (partition, result) {
+            partition.begin_promise(appended);
+        }
+    }
     async move {
         let mut done = Vec::with_capacity(started.len());
         for (place, partition, result) in started {
@@ -290,10 +329,7 @@ async fn finish(
             )),
         };
     }
-    let version = request.header.api_version;
-    let mut buffer = super::begin(&request.header);
-    encode_response(&mut buffer, &answer, version);
-    super::finish(vec![Part::Bytes(buffer.freeze())])
+    reply(&request, &answer)
 }
 
 fn settle(response: &mut ProducePartitionResponse, done: Appended) {

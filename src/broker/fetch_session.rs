@@ -3,7 +3,9 @@
 //! A session's id names its home: `id mod cores`. Ids, epochs, eviction and which partitions an incremental
 //! answer may leave out follow Kafka 4.1. The cache is bounded by
 //! `max.incremental.fetch.session.cache.slots`, split over the cores; when it is full, a session makes room
-//! that was idle for two minutes, or is older than that and smaller than the new one.
+//! that was idle for two minutes, or is older than that and smaller than the new one. What all sessions
+//! hold is bounded by [`HELD_BYTES_MAX`]: past it none is made, and one that would grow ends, so that its
+//! client asks in full again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,6 +88,18 @@ pub const EPOCH_FINAL: i32 = -1;
 /// The session id that stands for "none".
 pub const NO_SESSION: i32 = 0;
 const EVICTION_MS: u64 = 120_000;
+/// What the sessions of the process may hold: about 200,000 partitions.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a partition takes in a session, apart from its topic's name.
+const PARTITION_BYTES: usize = 256;
+
+fn held_bytes(key: &PartitionKey) -> usize {
+    PARTITION_BYTES
+        + match &key.topic {
+            TopicKey::Id(_) => 0,
+            TopicKey::Name(name) => name.len(),
+        }
+}
 
 struct Cached {
     key: PartitionKey,
@@ -105,10 +119,12 @@ struct Session {
     order: BTreeMap<u64, Cached>,
     places: AHashMap<PartitionKey, u64>,
     next_place: u64,
+    held_bytes: usize,
 }
 
 impl Session {
     fn insert(&mut self, cached: Cached) {
+        self.held_bytes += held_bytes(&cached.key);
         self.places.insert(cached.key.clone(), self.next_place);
         self.order.insert(self.next_place, cached);
         self.next_place += 1;
@@ -125,6 +141,7 @@ impl Session {
         }
         for key in forgotten {
             if let Some(place) = self.places.remove(key) {
+                self.held_bytes -= held_bytes(key);
                 self.order.remove(&place);
             }
         }
@@ -155,6 +172,7 @@ impl Session {
             && outcome.has_records
             && let Some(cached) = self.order.remove(&place)
         {
+            self.held_bytes -= held_bytes(&cached.key);
             self.insert(cached);
         }
         must
@@ -166,7 +184,10 @@ pub struct FetchSessions {
     home: ShardId,
     cores: u16,
     slots: usize,
+    held_bytes_max: usize,
     sessions: AHashMap<i32, Session>,
+    /// The sum over all sessions.
+    held_bytes: usize,
 }
 
 impl FetchSessions {
@@ -177,7 +198,9 @@ impl FetchSessions {
             home,
             cores,
             slots: slots.div_ceil(usize::from(cores)),
+            held_bytes_max: HELD_BYTES_MAX / usize::from(cores),
             sessions: AHashMap::default(),
+            held_bytes: 0,
         }
     }
 
@@ -194,7 +217,7 @@ impl FetchSessions {
     pub fn begin(&mut self, request: SessionRequest, now_ms: u64) -> Plan {
         if request.epoch == EPOCH_INITIAL || request.epoch == EPOCH_FINAL {
             if request.session_id != NO_SESSION {
-                self.sessions.remove(&request.session_id);
+                self.end(request.session_id);
             }
             let wanted = last_of_each(request.wanted);
             return match request.epoch {
@@ -211,11 +234,17 @@ impl FetchSessions {
         if session.by_topic_id != request.by_topic_id {
             return Plan::Refused(SessionError::TopicIdMismatch);
         }
-        let asked = request.wanted.clone();
+        let asked = if request.forgotten.is_empty() { Vec::new() } else { request.wanted.clone() };
+        let held_before = session.held_bytes;
         session.update(request.wanted, &request.forgotten);
+        self.held_bytes = self.held_bytes - held_before + session.held_bytes;
         if session.order.is_empty() {
-            self.sessions.remove(&request.session_id);
+            self.end(request.session_id);
             return Plan::Sessionless(last_of_each(asked));
+        }
+        if session.held_bytes > held_before && self.held_bytes > self.held_bytes_max {
+            self.end(request.session_id);
+            return Plan::Refused(SessionError::NotFound);
         }
         session.touch(now_ms);
         session.epoch = next_epoch(session.epoch);
@@ -237,6 +266,15 @@ impl FetchSessions {
         if self.sessions.len() >= self.slots && !self.make_room(partitions.len(), now_ms) {
             return NO_SESSION;
         }
+        let held_bytes: usize = partitions.iter().map(|(_, outcome)| held_bytes(&outcome.key)).sum();
+        if held_bytes > self.held_bytes_max {
+            return NO_SESSION;
+        }
+        while self.held_bytes + held_bytes > self.held_bytes_max {
+            if !self.make_room(partitions.len(), now_ms) {
+                return NO_SESSION;
+            }
+        }
         let mut session = Session {
             by_topic_id,
             epoch: next_epoch(EPOCH_INITIAL),
@@ -246,6 +284,7 @@ impl FetchSessions {
             order: BTreeMap::new(),
             places: AHashMap::default(),
             next_place: 0,
+            held_bytes: 0,
         };
         for (wanted, outcome) in partitions {
             session.insert(Cached {
@@ -255,6 +294,7 @@ impl FetchSessions {
                 log_start: outcome.log_start,
             });
         }
+        self.held_bytes += session.held_bytes;
         let id = self.free_id(random);
         self.sessions.insert(id, session);
         id
@@ -277,11 +317,17 @@ impl FetchSessions {
         Ok(outcomes.iter().map(|outcome| session.must_answer(outcome)).collect())
     }
 
+    fn end(&mut self, session_id: i32) {
+        if let Some(session) = self.sessions.remove(&session_id) {
+            self.held_bytes -= session.held_bytes;
+        }
+    }
+
     fn make_room(&mut self, size: usize, now_ms: u64) -> bool {
         let oldest = self.sessions.iter().min_by_key(|(id, session)| (session.last_used_ms, **id));
         let Some((&id, session)) = oldest else { return false };
         if now_ms.saturating_sub(session.last_used_ms) > EVICTION_MS {
-            self.sessions.remove(&id);
+            self.end(id);
             return true;
         }
         let smallest = self
@@ -292,7 +338,7 @@ impl FetchSessions {
             .min();
         match smallest {
             Some((its_size, id)) if size > its_size => {
-                self.sessions.remove(&id);
+                self.end(id);
                 true
             }
             _ => false,
@@ -416,6 +462,26 @@ mod tests {
         let mut by_id = request(id, 1, vec![]);
         by_id.by_topic_id = true;
         assert_eq!(refused(cache.begin(by_id, 1)), SessionError::TopicIdMismatch);
+    }
+
+    #[test]
+    fn sessions_hold_no_more_than_their_bound() {
+        let mut cache = FetchSessions::new(ShardId(0), 1, 10);
+        cache.held_bytes_max = 3 * held_bytes(&key(0));
+        let id = with_session(&mut cache);
+        let parts = |n| (0..n).map(|p| (want(0), said(p, 0, false))).collect::<Vec<_>>();
+        assert_eq!(cache.create(false, parts(2), 1, 0), NO_SESSION);
+        assert!(matches!(cache.begin(request(id, 1, vec![(key(2), want(0))]), 1), Plan::Incremental { .. }));
+        let grows = cache.begin(request(id, 2, vec![(key(3), want(0))]), 1);
+        assert!(matches!(grows, Plan::Refused(SessionError::NotFound)));
+        assert_eq!((cache.count(), cache.held_bytes), (0, 0));
+        let mut cache = FetchSessions::new(ShardId(0), 1, 10);
+        let id = with_session(&mut cache);
+        let mut forget = request(id, 1, vec![]);
+        forget.forgotten = vec![key(1)];
+        let Plan::Incremental { epoch, .. } = cache.begin(forget, 1) else { panic!() };
+        cache.filter(id, epoch, &[said(0, 6, true)]).expect("epoch fits");
+        assert_eq!(cache.held_bytes, held_bytes(&key(0)));
     }
 
     #[test]

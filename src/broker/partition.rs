@@ -179,6 +179,13 @@ impl Partition {
         Ok(appended)
     }
 
+    /// Starts what [`Partition::keep_promise`] will wait for, where that is more than the write.
+    pub fn begin_promise(&self, appended: &Appended) {
+        if appended.flush_first {
+            let _waited_for_later = self.log.flushed_to(appended.last_offset.plus(1));
+        }
+    }
+
     /// Waits until an append is what its producer was promised: in the page cache, or on the device where
     /// the topic says so. With an ISR of one, acks=1 and acks=all promise the same.
     pub async fn keep_promise(&self, appended: &Appended) -> Result<(), StorageError> {

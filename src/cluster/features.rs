@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use super::controller::{Context, Decision};
 use super::error::ApiError;
@@ -12,6 +13,8 @@ use crate::metadata::ResourceType;
 use crate::metadata::features::{self, ELR_VERSION, KRAFT_VERSION, METADATA_VERSION, METADATA_VERSION_MIN};
 use crate::protocol::stored::metadata::{ConfigRecord, FeatureLevelRecord, NoOpRecord, Record, Versioned};
 
+/// What Kafka says of a feature whose update was right: the name of its code.
+const NO_ERROR: &str = "NONE";
 const MIN_ISR: &str = "min.insync.replicas";
 /// The newest level that any build of Kafka 4.1 knows, unstable ones too.
 const METADATA_VERSION_LATEST: i16 = 29;
@@ -59,7 +62,7 @@ pub fn update_features(
                     |update: &kafka_protocol::messages::update_features_request::FeatureUpdateKey| {
                         UpdatableFeatureResult::default()
                             .with_feature(update.feature.clone())
-                            .with_error_message(None)
+                            .with_error_message(Some(StrBytes::from_static_str(NO_ERROR)))
                     };
                 response = response.with_results(request.feature_updates.iter().map(result).collect());
             }

@@ -166,6 +166,10 @@ fn snappy(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 fn unzstd(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, CompressionError> {
+    // No frame is no output, as in zstd's own reader; what is missed are the records.
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(corrupt)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(corrupt)?;
     read_bounded(decoder, bytes_max)

@@ -422,23 +422,27 @@ impl Sleep {
 ///
 /// Its executor goes to sleep without a look at its queues when the preemption timer ([`tasks::TURN`]) fires
 /// between the poll of its rings and the first task, that is, when the kernel takes the processor away for
-/// so long just then. It does look at timers: so one is always pending, and renewed before it fires while
-/// the driver is active. Should it ever fire into such a gap, others follow at less than a turn: one of them
-/// has then expired between the poll and the sleep, and keeps it from sleeping.
+/// so long just then. What ends such a sleep is a timer; so one is always pending, and renewed before it
+/// fires while the driver is active. As its firing can meet the same fate, others follow: first at less
+/// than a turn, so that one of them has expired between the poll and the sleep and prevents it, then at
+/// doubling distances, so that this never runs dry on a machine that is starved of processors.
 struct Keeper {
-    timers: [Option<Pin<Box<glommio::timer::Timer>>>; 3],
+    timers: [Option<glommio::timer::Timer>; KEEP_TIMERS],
     due: Instant,
 }
 
-/// The longest that tasks can stand still by this, while the driver is active and while it is parked.
-const KEEP_ACTIVE: Duration = Duration::from_millis(4);
-const KEEP_PARKED: Duration = Duration::from_millis(250);
+const KEEP_TIMERS: usize = 12;
+/// Of them, how many follow at [`KEEP_STEP`].
+const KEEP_STEPS: usize = 4;
 const KEEP_STEP: Duration = Duration::from_micros(800);
 const _: () = assert!(KEEP_STEP.as_nanos() < tasks::TURN.as_nanos());
+/// The longest that tasks stand still by one such sleep, while the driver is active and while it is parked.
+const KEEP_ACTIVE: Duration = Duration::from_millis(5);
+const KEEP_PARKED: Duration = Duration::from_millis(250);
 
 impl Keeper {
     fn new() -> Keeper {
-        Keeper { timers: [const { None }; 3], due: Instant::now() }
+        Keeper { timers: [const { None }; KEEP_TIMERS], due: Instant::now() }
     }
 
     /// Sees to it that the calling task is woken within `interval`, but not before `slack` has passed.
@@ -449,9 +453,11 @@ impl Keeper {
             return;
         }
         self.due = now + interval;
-        for (step, kept) in self.timers.iter_mut().enumerate() {
-            let mut timer = Box::pin(glommio::timer::Timer::new(interval + KEEP_STEP * step as u32));
-            let _ = timer.as_mut().poll(cx);
+        for (number, kept) in self.timers.iter_mut().enumerate() {
+            let steps = KEEP_STEP * number.min(KEEP_STEPS) as u32;
+            let doubled = interval * (1 << number.saturating_sub(KEEP_STEPS));
+            let mut timer = glommio::timer::Timer::new(doubled + steps);
+            let _ = Pin::new(&mut timer).poll(cx);
             *kept = Some(timer);
         }
     }

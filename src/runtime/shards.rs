@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Threads of a core for calls that block: fsync, open, rename, compression.
 const BLOCKING_THREADS: usize = 4;
@@ -100,7 +101,9 @@ where
         .io_memory(64 << 10)
         // A slow fdatasync must not hold up the making of a segment.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-        .preempt_timer(tasks::TURN)
+        // The queues of `tasks` ask for shorter turns. Until they are there nothing may interrupt the first
+        // task, or the executor could go to sleep before it (see the ring's `Keeper`).
+        .preempt_timer(Duration::from_secs(3600))
         .make()
         .map_err(io::Error::from)?;
     let life = async move {
@@ -629,7 +632,6 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn two_cores<T: Send + 'static, Fut: Future<Output = T> + 'static>(
         start: impl Fn() -> Fut + Send + Clone + 'static,

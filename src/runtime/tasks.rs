@@ -58,7 +58,8 @@ pub async fn yield_now() {
 /// Makes the queues of this core.
 pub(super) fn make_queues() {
     let executor = glommio::executor();
-    let make = |shares, name| executor.create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
+    let make =
+        |shares, name| executor.create_task_queue(Shares::Static(shares), Latency::Matters(TURN), name);
     let queues = [
         make(REQUESTS_SHARES, "requests"),
         make(REPLICATION_SHARES, "replication"),

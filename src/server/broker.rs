@@ -33,7 +33,7 @@ use crate::protocol::stored::metadata as stored;
 use crate::protocol::wire::StrBytes;
 use crate::runtime::broadcast::Broadcast;
 use crate::runtime::shards::{self, RuntimeOptions};
-use crate::runtime::socket;
+use crate::runtime::{pipes, socket};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::shard::{self, Node, Shard};
 use crate::storage::{DirectoryName, directory_name};
@@ -181,6 +181,7 @@ fn watch_signals(stop: Vec<flume::Sender<()>>) -> Result<signal_hook::iterator::
 /// What each core runs, from start to stop.
 async fn core(start: Arc<Start>) {
     let shard = Shard::install(start.node.clone(), start.server.clone(), start.cores);
+    pipes::configure(start.server.pipes_per_core as usize, start.server.pipe_bytes as usize);
     let me = usize::from(shard.id.0);
     let appender = tasks::spawn(Queue::Requests, shard.appender.clone().run());
     let background = tasks::spawn(Queue::Background, shard.appender.clone().run_background());

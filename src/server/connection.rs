@@ -18,7 +18,7 @@ use std::task::{Poll, Waker};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::sending::{self, Outlet};
-use crate::api::{self, Answer, Context, Dispatch, Reply, Request};
+use crate::api::{self, Answer, Context, Dispatch, Part, Reply, Request};
 use crate::clock;
 use crate::metrics;
 use crate::protocol::{frame, walk};
@@ -31,6 +31,8 @@ use crate::shard::Shard;
 const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 /// A frame under way must move this many bytes, or end, in every `thalweg.receive.timeout.ms`.
 const PROGRESS_BYTES: u64 = 4 * 1024;
+/// A connection whose encoded answers wait with this many bytes is not read until some were sent.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a connection ended. `Closed` is the client's own doing and is not logged.
 #[derive(Debug)]
@@ -64,12 +66,24 @@ struct Due {
     memory: Option<Reservation>,
 }
 
+impl Due {
+    /// What the answer takes in memory; one that is still to be made takes nothing yet.
+    fn answer_bytes(&self) -> usize {
+        let Answer::Now(Reply::Send(parts)) = &self.answer else { return 0 };
+        let bytes = |part: &Part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 };
+        parts.iter().map(bytes).sum()
+    }
+}
+
 /// The answers under way, in order, and the wakers of the two loops.
 #[derive(Default)]
 struct Outbox {
     due: RefCell<VecDeque<Due>>,
     /// The one that the write loop holds counts as in flight too.
     sending: Cell<bool>,
+    /// Bytes of all encoded answers in flight, and of the one that is being sent.
+    answer_bytes: Cell<usize>,
+    sending_bytes: Cell<usize>,
     closed: Cell<bool>,
     reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
@@ -83,6 +97,7 @@ impl Outbox {
     }
 
     fn push(&self, due: Due) {
+        self.answer_bytes.set(self.answer_bytes.get() + due.answer_bytes());
         self.due.borrow_mut().push_back(due);
         Outbox::wake(&self.writer);
     }
@@ -105,9 +120,11 @@ impl Outbox {
     async fn next(&self) -> Option<Due> {
         poll_fn(|cx| {
             self.sending.set(false);
+            self.answer_bytes.set(self.answer_bytes.get() - self.sending_bytes.take());
             Outbox::wake(&self.reader);
             if let Some(due) = self.due.borrow_mut().pop_front() {
                 self.sending.set(true);
+                self.sending_bytes.set(due.answer_bytes());
                 return Poll::Ready(Some(due));
             }
             if self.closed.get() {
@@ -119,10 +136,10 @@ impl Outbox {
         .await
     }
 
-    /// Waits until fewer than `most` answers are in flight.
+    /// Waits until fewer than `most` answers are in flight, and not too much of them is encoded.
     async fn room(&self, most: usize) {
         poll_fn(|cx| {
-            if self.in_flight() < most {
+            if self.in_flight() < most && self.answer_bytes.get() < ANSWER_BYTES_MAX {
                 return Poll::Ready(());
             }
             self.reader.set(Some(cx.waker().clone()));
@@ -193,7 +210,7 @@ impl Connection {
     }
 
     /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
-    /// its next requests hold memory. Called about every second.
+    /// its next requests hold memory. Called now and then.
     /// Returns the reason where it did.
     pub fn expire(&self, now_ms: u64, idle_ms: u64, receive_timeout_ms: u64) -> Option<&'static str> {
         if self.waits_for_memory.get() {
@@ -382,5 +399,31 @@ fn guess_protocol(prefix: [u8; 4]) -> &'static str {
             "; this looks like TLS, and the listener is PLAINTEXT: set security.protocol=PLAINTEXT"
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_ready(future: impl Future) -> bool {
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        pin!(future).poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn encoded_answers_that_are_not_sent_stop_the_reading() {
+        let outbox = Outbox::default();
+        let large = || Answer::Now(Reply::Send(vec![Part::Bytes(vec![0; ANSWER_BYTES_MAX].into())]));
+        assert!(is_ready(outbox.room(2)));
+        outbox.push(Due { answer: large(), memory: None });
+        assert!(!is_ready(outbox.room(2)), "its bytes are at the bound");
+        assert!(is_ready(outbox.next()));
+        assert!(!is_ready(outbox.room(2)), "it is being sent");
+        assert!(!is_ready(outbox.next()), "it was sent, and nothing follows");
+        assert!(is_ready(outbox.room(2)));
+        outbox.push(Due { answer: Answer::Now(Reply::Silence), memory: None });
+        outbox.push(Due { answer: Answer::Now(Reply::Silence), memory: None });
+        assert!(!is_ready(outbox.room(2)), "two are in flight");
     }
 }

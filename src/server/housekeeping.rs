@@ -10,15 +10,19 @@ use crate::clock;
 use crate::metrics;
 use crate::shard::Shard;
 
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const TICK_EVERY: Duration = Duration::from_secs(1);
+/// A look at every connection misses the caches, so it is taken seldom: ten times in the shortest time that
+/// a connection may be idle or slow, within these bounds (milliseconds).
+const SWEEP_MS: (u64, u64) = (50, 5_000);
 
-/// Ends connections that are idle or too slow, once a second.
+/// Ends connections that are idle or too slow.
 pub async fn sweep_connections(core: Rc<CoreState>) {
     let server = core.shard.server();
     let idle_ms = u64::try_from(server.connections_max_idle_ms).unwrap_or(u64::MAX);
     let receive_timeout_ms = server.receive_timeout_ms;
+    let every_ms = (idle_ms.min(receive_timeout_ms) / 10).clamp(SWEEP_MS.0, SWEEP_MS.1);
     loop {
-        glommio::timer::sleep(SWEEP_EVERY).await;
+        glommio::timer::sleep(Duration::from_millis(every_ms)).await;
         let now_ms = clock::monotonic_ms();
         let connections = core.connections.borrow().values().cloned().collect::<Vec<_>>();
         for connection in connections {
@@ -34,7 +38,7 @@ pub async fn sweep_connections(core: Rc<CoreState>) {
 /// Lets each log do what is due: `flush.ms`, producers that expired, files that idle.
 pub async fn tick_logs(shard: Rc<Shard>) {
     loop {
-        glommio::timer::sleep(SWEEP_EVERY).await;
+        glommio::timer::sleep(TICK_EVERY).await;
         for partition in shard.partitions() {
             partition.log().tick(clock::wall_ms());
             glommio::yield_if_needed().await;

@@ -867,6 +867,8 @@ impl Log {
     /// Takes the log out of use and renames its directory to `<topic>-<partition>.<uuid>-delete`; its files
     /// are gone after `file.delete.delay.ms`. Readers keep what they hold.
     pub async fn delete(self: &Rc<Self>) -> Result<(), StorageError> {
+        // Producers that came before the deletion get their answer.
+        let _offline = self.written_to(self.log_end.get()).await;
         self.go_offline(StorageError::Closed);
         self.idle().await;
         let (dir, exists, delay_ms) = {

@@ -25,6 +25,23 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
+/// A build with the feature `faults`: the one that `FAULTY_THALWEG` names, or one made now, in a target
+/// directory that the suites share.
+pub fn faulty_build() -> PathBuf {
+    if let Some(given) = std::env::var_os("FAULTY_THALWEG") {
+        return given.into();
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--bin", "thalweg", "--features", "faults", "--target-dir"])
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the build with faults fails");
+    target.join("debug/thalweg")
+}
+
 /// The broker under test.
 pub struct Thalweg {
     child: Child,
@@ -107,12 +124,17 @@ impl Thalweg {
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end after a signal.
+    pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "still alive 30 s after SIGTERM:\n{}", self.log_tail());
+            assert!(Instant::now() < deadline, "still alive 30 s after its signal:\n{}", self.log_tail());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -160,6 +182,10 @@ impl Thalweg {
 
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the broker runs").count()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn pid(&self) -> Pid {

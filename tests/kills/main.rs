@@ -2,7 +2,7 @@
 //! doubled or out of order for idempotent producers, what a consumer saw stays, topics and configs that
 //! were acknowledged are there, and Apache Kafka's dump tool reads every file (where Java is found).
 //!
-//! `KILLS` is the number of kills (40), `KILLS_SEED` repeats a run's choices, `KILLS_FAULTS` names a build
+//! `KILLS` is the number of kills (40), `KILLS_SEED` repeats a run's choices, `FAULTY_THALWEG` names a build
 //! with `--features faults` whose planted faults the judge must catch (made by the test where it is unset).
 //!
 //! limit: 900
@@ -17,8 +17,7 @@ mod ledger;
 mod producer;
 mod world;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use harness::Random;
 use judge::{Plan, judge};
@@ -41,7 +40,7 @@ fn nothing_acknowledged_is_lost_by_kills() {
 
 #[test]
 fn planted_faults_are_caught() {
-    let binary = faulty_build();
+    let binary = harness::process::faulty_build();
     for fault in ["answer_before_write", "lost_roll", "skip_duplicate_check"] {
         let plan = Plan { name: fault, binary: &binary, fault: Some(fault), kills: 12, dump: false };
         match judge(&plan, Random::new(7)) {
@@ -49,20 +48,4 @@ fn planted_faults_are_caught() {
             Err(found) => println!("{fault} is caught: {}", found.lines().next().unwrap_or_default()),
         }
     }
-}
-
-/// The broker with faults to plant, in a target directory of its own.
-fn faulty_build() -> PathBuf {
-    if let Some(given) = std::env::var_os("KILLS_FAULTS") {
-        return given.into();
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--bin", "thalweg", "--features", "faults", "--target-dir"])
-        .arg(&target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(built.success(), "the build with faults fails");
-    target.join("debug/thalweg")
 }

@@ -7,6 +7,9 @@ use crate::pair::Pair;
 
 pub const API: &str = "CreateTopics";
 
+/// Brokers by partition.
+type Assignment<'a> = &'a [(i32, &'a [i32])];
+
 fn plain(name: &str, partitions: i32, replicas: i16) -> Value {
     json!({"name": name, "numPartitions": partitions, "replicationFactor": replicas})
 }
@@ -25,7 +28,7 @@ fn configured(name: &str, configs: &[(&str, Option<&str>)]) -> Value {
     topic
 }
 
-fn assigned(name: &str, partitions: i32, replicas: i16, list: &[(i32, &[i32])]) -> Value {
+fn assigned(name: &str, partitions: i32, replicas: i16, list: Assignment) -> Value {
     let mut topic = plain(name, partitions, replicas);
     topic["assignments"] = list.iter().map(|(p, b)| json!({"partitionIndex": p, "brokerIds": b})).collect();
     topic
@@ -160,7 +163,7 @@ pub const CASES: &[Case] = &[
         pair.both("Metadata", 12, json!({"topics": [{"name": name}], "allowAutoTopicCreation": false}));
     }),
     every("assignments", |pair, v| {
-        let cases: [(i32, i16, &[(i32, &[i32])]); 13] = [
+        let cases: [(i32, i16, Assignment); 13] = [
             (-1, -1, &[(0, &[1]), (1, &[1])]),
             (1, 1, &[(0, &[1])]),
             (2, -1, &[(0, &[1])]),

@@ -327,11 +327,16 @@ pub fn produce_records(topic: &str, partition: i32, records: Value) -> Value {
     ]})
 }
 
+/// What tells an element of a list from the others.
+pub fn name_of(item: &Value) -> Option<String> {
+    const NAMES: [&str; 7] =
+        ["name", "resourceName", "topic", "topicId", "partitionIndex", "index", "apiKey"];
+    NAMES.iter().find_map(|name| item.get(name)).map(Value::to_string)
+}
+
 /// A list's elements by what names them, if each has a name of its own.
 fn keyed(list: &[Value]) -> Option<BTreeMap<String, &Value>> {
-    const NAMES: [&str; 6] = ["name", "resourceName", "topic", "partitionIndex", "index", "apiKey"];
-    let named = |item: &Value| NAMES.iter().find_map(|n| item.get(n)).map(Value::to_string);
-    let map: BTreeMap<_, _> = list.iter().filter_map(|item| Some((named(item)?, item))).collect();
+    let map: BTreeMap<_, _> = list.iter().filter_map(|item| Some((name_of(item)?, item))).collect();
     (map.len() == list.len()).then_some(map)
 }
 
