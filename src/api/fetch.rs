@@ -303,8 +303,12 @@ async fn read_all(
         let is_unknown = unknown.contains(&place);
         lines.push(Line { key: key.clone(), wanted: *wanted, topic, result, is_unknown });
     }
-    // Kafka answers what it asked nobody for behind the rest.
-    lines.sort_by_key(|line| line.is_unknown);
+    // As in Kafka, what nobody was asked for stands behind the rest, topics without a name first.
+    lines.sort_by_key(|line| match (line.is_unknown, &line.result) {
+        (false, _) => 0,
+        (true, Err(code)) if *code == ResponseError::UnknownTopicId.code() => 1,
+        (true, _) => 2,
+    });
     lines
 }
 

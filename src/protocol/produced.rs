@@ -213,7 +213,8 @@ pub fn check_produced(records: Bytes, limits: &ProduceLimits<'_>) -> Result<Chec
     let compression = attributes.compression().ok_or_else(|| {
         let reason = format!("Unknown compression type id: {}", attributes.0 & 7);
         let error = BatchError::of_append(BatchErrorKind::UnsupportedCompressionType, reason);
-        BatchError { log_start_in_answer: false, ..error }
+        // Before version 7 Kafka refuses it where it looks for zstd, before it looks at the log.
+        BatchError { log_start_in_answer: limits.api_version >= 7, ..error }
     })?;
     check_counts(header, limits)?;
     let mut batch = CheckedBatch {
