@@ -87,6 +87,7 @@ fn measure(broker: Broker, bytes: usize) -> Figures {
         .with_num_partitions(CONNECTIONS as i32)
         .with_replication_factor(1);
     admin.call(5, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000));
+    (0..CONNECTIONS as i32).for_each(|partition| until_led(&address, partition));
     // Warm: the virtual machine compiles, files and sockets grow.
     produce(&address, bytes / 2);
     let produced = timed(pid, bytes, || produce(&address, bytes));
@@ -126,6 +127,23 @@ fn produce(address: &str, bytes: usize) {
         }
     });
 }
+
+/// Asks until the partition takes a batch: Apache Kafka answers NOT_LEADER just after it made a topic.
+fn until_led(address: &str, partition: i32) {
+    let (mut client, frame) = (Client::connect(address), produce_frame(partition));
+    for _ in 0..100 {
+        client.stream.write_all(&frame).expect("the broker reads");
+        if client.read_answer()[ERROR_CODE] == [0, 0] {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("partition {partition} takes nothing");
+}
+
+/// Where a produce answer has its error code: correlation id 4, tagged fields 1, topics 1, name 1 + 5,
+/// partitions 1, index 4 come before it.
+const ERROR_CODE: std::ops::Range<usize> = 17..19;
 
 fn produce_frame(partition: i32) -> Bytes {
     let mut batch = BatchBuilder::new();
@@ -247,10 +265,9 @@ impl Client {
         &self.answer
     }
 
-    /// correlation id 4, tagged fields 1, topics 1, name 1 + 5, partitions 1, index 4, then the error code.
     fn check_produced(&mut self) {
         let answer = self.read_answer();
-        assert_eq!(answer[17..19], [0, 0], "a produce request failed: {answer:?}");
+        assert_eq!(answer[ERROR_CODE], [0, 0], "a produce request failed: {answer:?}");
     }
 }
 
