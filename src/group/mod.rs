@@ -178,6 +178,14 @@ impl StateMachine for Groups {
         self.consumers_loaded(now);
         self.timers.set(Timer::Expiry, now.ticks_ms);
     }
+
+    fn parts(&self) -> Vec<Rc<str>> {
+        Vec::new()
+    }
+
+    fn records_of(&self, _part: &str) -> Vec<Record> {
+        Vec::new()
+    }
 }
 
 /// Which partition of the offsets topic keeps a group: `abs(hash) mod partitions` with the hash of Java's
