@@ -99,7 +99,7 @@ impl<M: StateMachine> Outcome<M> {
     /// What tests look at: the records and the effects so far, taken out. The records that a driver would
     /// apply are told apart.
     #[cfg(test)]
-    pub fn take(&mut self) -> (Vec<(M::Record, bool)>, Vec<M::Effect>) {
+    pub fn take(&mut self) -> (Taken<M::Record>, Vec<M::Effect>) {
         let records = std::mem::take(&mut self.records);
         (
             records.into_iter().map(|(record, apply)| (record, apply == Apply::Now)).collect(),
@@ -107,6 +107,10 @@ impl<M: StateMachine> Outcome<M> {
         )
     }
 }
+
+/// Records, each with whether the driver applies it.
+#[cfg(test)]
+pub type Taken<R> = Vec<(R, bool)>;
 
 /// Why a coordinator decides nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

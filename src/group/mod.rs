@@ -73,7 +73,9 @@ pub enum Effect {
 pub struct Work(pub Box<dyn FnOnce() -> Worked + Send>);
 
 /// What a computation came to.
-pub struct Worked(pub Box<dyn FnOnce(&mut Groups, &Context<'_>, &mut Outcome) + Send>);
+pub struct Worked(pub Box<TakeResult>);
+
+type TakeResult = dyn FnOnce(&mut Groups, &Context<'_>, &mut Outcome) + Send;
 
 /// Who sends a request, as groups remember it.
 #[derive(Clone, Debug, PartialEq, Eq)]
