@@ -14,21 +14,10 @@ pub const MESSAGE_BYTES: usize = 256;
 pub const SERVER_CORE: usize = 0;
 pub const LOAD_CORE: usize = 1;
 
-/// CPU by message and messages by second.
+/// CPU microseconds by message, and messages by second.
 pub struct Figure {
     pub cpu_us: f64,
     pub rate: f64,
-}
-
-impl Figure {
-    pub fn median(mut figures: Vec<Figure>) -> Figure {
-        figures.sort_by(|a, b| a.cpu_us.total_cmp(&b.cpu_us));
-        figures.swap_remove(figures.len() / 2)
-    }
-
-    pub fn print(&self, name: &str) {
-        println!("  {name:<24} {:>6.2} us CPU/message  {:>9.0} messages/s", self.cpu_us, self.rate);
-    }
 }
 
 /// What the server counts and when it stops.

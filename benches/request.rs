@@ -32,11 +32,11 @@ fn main() {
         bare.push(measure(window, bare_server));
         ours.push(measure(window, our_server));
     }
-    let (bare, ours) = (Figure::median(bare), Figure::median(ours));
+    let (bare, ours) = (median(bare), median(ours));
     let ratio = ours.cpu_us / bare.cpu_us;
     println!("{CONNECTIONS} connections, {MESSAGE_BYTES}-byte request and answer, median of {rounds}:");
-    bare.print("bare ring loop");
-    ours.print("executor, ring, sockets");
+    print(&bare, "bare ring loop");
+    print(&ours, "executor, ring, sockets");
     println!("ratio {ratio:.2} (bound {RATIO_MAX})");
     idle(if short { 1 } else { 5 });
     if check && ratio > RATIO_MAX {
@@ -46,6 +46,15 @@ fn main() {
 
 fn has_flag(flag: &str) -> bool {
     std::env::args().any(|argument| argument == flag)
+}
+
+fn median(mut figures: Vec<Figure>) -> Figure {
+    figures.sort_by(|a, b| a.cpu_us.total_cmp(&b.cpu_us));
+    figures.swap_remove(figures.len() / 2)
+}
+
+fn print(figure: &Figure, name: &str) {
+    println!("  {name:<24} {:>6.2} us CPU/message  {:>9.0} messages/s", figure.cpu_us, figure.rate);
 }
 
 /// The broker's parts: a task a connection.

@@ -91,13 +91,15 @@ fn cost(options: &Options) {
     let commits = members::commit_frames(&mut load, "plain");
     let (mut bare_us, mut beat_us, mut commit_us) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..COST_ROUNDS {
-        bare_us.push(bare::measure(window, bare::bare_server).cpu_us);
+        bare_us.push(bare::measure(window, bare::bare_server));
         beat_us.push(by_request(&broker, &mut load, &heartbeats, window));
         commit_us.push(by_request(&broker, &mut load, &commits, window));
     }
-    let (bare_us, beat_us, commit_us) = (median(bare_us), median(beat_us), median(commit_us));
+    let rate = median(bare_us.iter().map(|figure| figure.rate).collect());
+    let bare_us = median(bare_us.iter().map(|figure| figure.cpu_us).collect());
+    let (beat_us, commit_us) = (median(beat_us), median(commit_us));
     println!("{} connections, median of {COST_ROUNDS}, CPU of the broker:", bare::CONNECTIONS);
-    println!("  {:<30}{bare_us:>8.2} us", "bare ring loop, 256 bytes");
+    println!("  {:<30}{bare_us:>8.2} us  {rate:.0} /s", "bare ring loop, 256 bytes");
     println!("  {:<30}{beat_us:>8.2} us  {:.2} times the bare loop", "heartbeat", beat_us / bare_us);
     println!("  {:<30}{commit_us:>8.2} us  {:.2} times the bare loop", "offset commit", commit_us / bare_us);
 }
