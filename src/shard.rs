@@ -249,6 +249,12 @@ impl Shard {
 
     /// Brings this core's partitions in line with the image: opens what it now owns, drops what is gone,
     /// takes epochs and configurations. Opening runs side by side.
+    ///
+    /// It compares with what it followed last and marks the new image as followed before it awaits. That is
+    /// right because the controller settles one publish after the other (`Controller::run`): the next image
+    /// comes only when every core has followed this one, so no two runs of this function meet on a core and
+    /// nothing counts as followed that is still being opened. Whoever publishes besides it has to wait in the
+    /// same line.
     pub async fn follow_image(self: &Rc<Self>) {
         let (image, layers) = (self.image(), self.layers());
         let (image_before, layers_before) = self.followed.replace((image.clone(), layers.clone()));
