@@ -270,6 +270,7 @@ fn append_here(shard: Rc<Shard>, appends: Vec<Append>, acks: Acks) -> impl Futur
                 return (append.place, None, Err(AppendFailed::NotLeader));
             };
             let result = match append.batch {
+                _ if let Err(error) = partition.check_online() => Err(AppendFailed::Storage(error)),
                 None => Err(AppendFailed::LogStartOnly),
                 Some(batch) => partition.append(&batch, acks).map_err(AppendFailed::Refused),
             };
@@ -343,7 +344,11 @@ fn settle(response: &mut ProducePartitionResponse, done: Appended) {
         Err(AppendFailed::NotLeader) => {
             response.error_code = ResponseError::NotLeaderOrFollower.code();
         }
-        Err(AppendFailed::Storage(error)) => response.error_code = error.code(),
+        Err(AppendFailed::Storage(error)) => {
+            // Whatever was wrong with the batch, Kafka does not look at it then.
+            *response =
+                ProducePartitionResponse { error_code: error.code(), ..empty_response(response.index) };
+        }
         Err(AppendFailed::Refused(refused)) => {
             response.error_code = refused.code();
             // Kafka names the log's start with errors of sequence and epoch, not with those of size and storage.

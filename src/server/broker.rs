@@ -130,6 +130,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         endpoints,
         images: Arc::new(Broadcast::new(Arc::new(Image::empty()))),
         layers: Arc::new(Broadcast::new(Arc::new(Layers::new((*server).clone())))),
+        offline: Arc::new(Broadcast::new(Arc::default())),
     });
     let (stop_senders, stop): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::bounded(1)).unzip();
     let signals = watch_signals(stop_senders.clone())?;
