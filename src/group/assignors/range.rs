@@ -1,0 +1,6 @@
+//! range
+use super::{Assignments, AssignorError, Spec};
+
+pub(super) fn assign(_spec: &Spec) -> Result<Assignments, AssignorError> {
+    todo!()
+}
