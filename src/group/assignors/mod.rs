@@ -6,7 +6,9 @@
 //! `Send`: a large one is computed on another thread. Neither assignor looks at racks, as in Kafka 4.1.
 
 mod assignment;
+mod owners;
 mod range;
+mod subscribers;
 mod uniform;
 mod uniform_mixed;
 
@@ -63,7 +65,10 @@ impl fmt::Display for AssignorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AssignorError::UnknownTopic(topic) => {
-                write!(f, "Members are subscribed to topic {topic} which doesn't exist in the topic metadata.")
+                write!(
+                    f,
+                    "Members are subscribed to topic {topic} which doesn't exist in the topic metadata."
+                )
             }
         }
     }
