@@ -6,9 +6,13 @@
 //! `Send`: a large one is computed on another thread. Neither assignor looks at racks, as in Kafka 4.1.
 
 mod assignment;
+#[cfg(test)]
+mod kafka_tests;
 mod owners;
 mod range;
 mod subscribers;
+#[cfg(test)]
+mod tests;
 mod uniform;
 mod uniform_mixed;
 

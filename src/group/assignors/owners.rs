@@ -129,13 +129,12 @@ impl Owners {
         let mut rest = slots;
         for (id, partitions) in assignment.topics() {
             let Some(topic) = self.topic(id) else { return false };
-            let first = self.first_slots[topic] as i64;
+            let here = self.slots(topic);
             let Some((these, later)) = rest.split_at_checked(partitions.len()) else { return false };
-            if !these
-                .iter()
-                .zip(partitions)
-                .all(|(slot, partition)| *slot as i64 == first + *partition as i64)
-            {
+            let same = |(slot, partition): (&usize, &i32)| {
+                here.contains(slot) && (*slot - here.start) as i64 == i64::from(*partition)
+            };
+            if !these.iter().zip(partitions).all(same) {
                 return false;
             }
             rest = later;

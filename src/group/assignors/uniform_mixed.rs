@@ -5,7 +5,8 @@
 //! 3. Topic by topic, partitions move from the most to the least loaded subscribers until they differ by at
 //!    most one; over again while anything moves, at most [`ROUNDS_MAX`] times.
 //!
-//! Where subscriptions overlap without being equal, the result may stay short of perfect balance, as Kafka's.
+//! These are Kafka's steps, so as Kafka's the result may stay short of perfect balance where subscriptions
+//! overlap without being equal, and levelling one topic after the other may move more than the least.
 
 use std::cmp::Ordering;
 
