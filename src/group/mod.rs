@@ -6,7 +6,7 @@
 //! | [`classic`] | JoinGroup, SyncGroup, Heartbeat, LeaveGroup |
 //! | [`consumer`] | the consumer protocol of KIP-848 |
 //! | [`listing`] | ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups |
-//! | `assignors`, `regex` | what consumer groups compute: pure functions over plain values |
+//! | [`assignors`], [`regex`] | what consumer groups compute: pure functions over plain values |
 //! | [`settings`], [`timers`] | configuration, typed; deadlines by key |
 //!
 //! A decision takes a request, a [`Context`] and an [`Outcome`] for its records and effects. What is stored
@@ -25,10 +25,12 @@ use crate::metadata::Image;
 use crate::protocol::stored::StoredError;
 use crate::protocol::stored::group::Record;
 
+pub mod assignors;
 pub mod classic;
 pub mod consumer;
 pub mod listing;
 pub mod offsets;
+pub mod regex;
 pub mod settings;
 pub mod timers;
 
