@@ -49,6 +49,12 @@ pub trait StateMachine: Sized + 'static {
 
     /// Everything was replayed: deadlines begin.
     fn loaded(&mut self, now: Now);
+
+    /// The names of the pieces that the state falls into.
+    fn parts(&self) -> Vec<Rc<str>>;
+
+    /// The records that make a piece what it is now, none where it is gone.
+    fn records_of(&self, part: &str) -> Vec<Self::Record>;
 }
 
 /// What a decision comes to, besides its answer.
@@ -93,7 +99,7 @@ impl<M: StateMachine> Outcome<M> {
     /// What tests look at: the records and the effects so far, taken out. The records that a driver would
     /// apply are told apart.
     #[cfg(test)]
-    pub fn take(&mut self) -> (Vec<(M::Record, bool)>, Vec<M::Effect>) {
+    pub fn take(&mut self) -> (Taken<M::Record>, Vec<M::Effect>) {
         let records = std::mem::take(&mut self.records);
         (
             records.into_iter().map(|(record, apply)| (record, apply == Apply::Now)).collect(),
@@ -101,6 +107,10 @@ impl<M: StateMachine> Outcome<M> {
         )
     }
 }
+
+/// Records, each with whether the driver applies it.
+#[cfg(test)]
+pub type Taken<R> = Vec<(R, bool)>;
 
 /// Why a coordinator decides nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +127,8 @@ pub enum Unavailable {
 
 /// Records of one batch stay under this many bytes where several decisions share it.
 const SHARED_BATCH_BYTES: usize = 512 << 10;
+/// The state is written again when the log has grown by this many bytes since, and by twice what it took then.
+const REWRITE_BYTES_MIN: u64 = 8 << 20;
 /// How much of the log one replay step reads.
 const REPLAY_BYTES: u32 = 1 << 20;
 
@@ -131,6 +143,9 @@ pub struct Coordinator<M: StateMachine> {
     /// Rises whenever the state is dropped; what a load began under an older one is not installed.
     generation: Cell<u64>,
     perform: Box<dyn Fn(Vec<M::Effect>)>,
+    /// Bytes that a replay would read behind the last rewrite, and what that rewrite took.
+    grown_bytes: Cell<u64>,
+    rewrite_bytes: Cell<u64>,
 }
 
 enum State<M> {
@@ -204,6 +219,8 @@ impl<M: StateMachine> Coordinator<M> {
             newest: RefCell::default(),
             generation: Cell::new(0),
             perform,
+            grown_bytes: Cell::new(0),
+            rewrite_bytes: Cell::new(0),
         })
     }
 
@@ -313,6 +330,7 @@ impl<M: StateMachine> Coordinator<M> {
     /// Appends what a turn has gathered, and settles it when that is committed.
     fn append(self: &Rc<Self>, turn: &Rc<Turn<M>>) {
         let batch = turn.batch.take().build().expect("an uncompressed batch is built");
+        self.grown_bytes.set(self.grown_bytes.get() + batch.len() as u64);
         let appended = self.partition.append_own(batch, Acks::All);
         let (coordinator, turn) = (self.clone(), turn.clone());
         tasks::spawn(Queue::Requests, async move {
@@ -356,6 +374,34 @@ impl<M: StateMachine> Coordinator<M> {
         matches!(*self.state.borrow(), State::Gone)
     }
 
+    /// Whether a replay would read far more than the state is made of.
+    pub fn wants_rewrite(&self) -> bool {
+        self.grown_bytes.get() > REWRITE_BYTES_MIN.max(2 * self.rewrite_bytes.get())
+    }
+
+    /// Writes the whole state again, piece by piece between other decisions, and moves the log's start behind
+    /// what that replaces. So a replay stays in bounds however long the topic lives, and whoever compacts it.
+    /// Every piece is whole in its batch, and what changes meanwhile is appended after it.
+    ///
+    /// # Errors
+    /// The state went away before it was written: nothing is lost, the log's start stays.
+    pub async fn rewrite(self: &Rc<Self>) -> Result<Offset, Unavailable> {
+        self.end_turn();
+        let begin = self.partition.log().log_end();
+        self.grown_bytes.set(0);
+        let parts = self.peek(M::parts).ok_or(Unavailable::NotHere)?;
+        for part in parts {
+            let written = self.decide(|state, outcome| {
+                state.records_of(&part).into_iter().for_each(|record| outcome.applied_record(record));
+            })?;
+            // One piece at a time: requests go between.
+            written.committed().await?;
+        }
+        self.rewrite_bytes.set(self.grown_bytes.take());
+        self.partition.log().advance_log_start(begin);
+        Ok(begin)
+    }
+
     /// Replays the partition into `state`, then decides. Runs on the queue of its caller and gives way often.
     ///
     /// # Errors
@@ -385,6 +431,7 @@ impl<M: StateMachine> Coordinator<M> {
             }
         }
         state.loaded(clock::now());
+        self.grown_bytes.set(replay.done.bytes);
         if self.generation.get() == generation {
             self.state.replace(State::Active(state));
         }
@@ -453,5 +500,246 @@ impl<M: StateMachine> Replay<M> {
                 None => self.done.skipped += 1,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::broker::partition::log_config;
+    use crate::broker::replica::Leadership;
+    use crate::config::TopicConfig;
+    use crate::protocol::compression::{Compression, CompressionLevels};
+    use crate::runtime::shards::{self, RuntimeOptions};
+    use crate::storage::{Appender, Log, Opening};
+    use crate::types::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
+
+    /// Words by name.
+    #[derive(Default)]
+    struct Words(BTreeMap<String, String>);
+
+    impl StateMachine for Words {
+        type Record = (String, Option<String>);
+        type Effect = String;
+
+        fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self::Record>, StoredError> {
+            let text =
+                |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| StoredError::Invalid("text"));
+            match key {
+                b"foreign" => Ok(None),
+                key => Ok(Some((text(key)?, value.map(text).transpose()?))),
+            }
+        }
+
+        fn encode(record: &Self::Record) -> Result<(Vec<u8>, Option<Vec<u8>>), StoredError> {
+            match record.0.as_str() {
+                "unencodable" => Err(StoredError::Invalid("name")),
+                name => Ok((name.into(), record.1.clone().map(Into::into))),
+            }
+        }
+
+        fn apply(&mut self, (name, word): Self::Record) {
+            match word {
+                Some(word) => self.0.insert(name, word),
+                None => self.0.remove(&name),
+            };
+        }
+
+        fn loaded(&mut self, _now: Now) {}
+
+        fn parts(&self) -> Vec<Rc<str>> {
+            self.0.keys().map(|name| name.as_str().into()).collect()
+        }
+
+        fn records_of(&self, part: &str) -> Vec<Self::Record> {
+            self.0.get(part).map(|word| (part.to_owned(), Some(word.clone()))).into_iter().collect()
+        }
+    }
+
+    type Performed = Rc<RefCell<Vec<String>>>;
+
+    /// Runs `test` on a core with an appender.
+    fn on_a_core<Fut: Future<Output = ()> + 'static>(
+        test: impl Fn(PathBuf, Rc<Appender>) -> Fut + Send + Clone + 'static,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let options = RuntimeOptions { cores: vec![0], name: "test".into() };
+        shards::run(&options, move || {
+            let (test, path) = (test.clone(), path.clone());
+            async move {
+                let appender = Appender::new();
+                let writer = tasks::spawn(Queue::Requests, appender.clone().run());
+                test(path, appender.clone()).await;
+                appender.stop();
+                writer.await;
+            }
+        })
+        .unwrap();
+    }
+
+    async fn partition(dir: &Path, appender: &Rc<Appender>) -> Rc<Partition> {
+        let opening = Opening {
+            clean: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+            topic_id: None,
+            progress: None,
+        };
+        let config = TopicConfig::default();
+        let log = Log::open(dir.join("words-0"), Rc::new(log_config(&config, 1000)), opening, appender);
+        let leadership = Leadership {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: vec![NodeId(1)],
+        };
+        let id = TopicId::random();
+        Partition::leading("words".into(), id, PartitionId(0), log.await.unwrap(), leadership, &config)
+    }
+
+    async fn coordinator(partition: &Rc<Partition>) -> (Rc<Coordinator<Words>>, Performed) {
+        let performed = Performed::default();
+        let perform = performed.clone();
+        let new = Coordinator::new(
+            partition.clone(),
+            Box::new(move |effects| perform.borrow_mut().extend(effects)),
+        );
+        new.load(Words::default()).await.unwrap();
+        (new, performed)
+    }
+
+    fn set(
+        coordinator: &Rc<Coordinator<Words>>,
+        name: &str,
+        word: Option<&str>,
+    ) -> Result<Decided<Words, ()>, Unavailable> {
+        coordinator.decide(|_, outcome| {
+            outcome.record((name.to_owned(), word.map(str::to_owned)));
+            outcome.effect(format!("{name} is kept"));
+        })
+    }
+
+    fn words(coordinator: &Coordinator<Words>) -> BTreeMap<String, String> {
+        coordinator.peek(|words| words.0.clone()).expect("a state")
+    }
+
+    #[test]
+    fn decisions_of_a_turn_share_a_batch_and_their_answers_wait_for_it() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            let first = set(&coordinator, "a", Some("1")).unwrap();
+            let second = set(&coordinator, "b", Some("2")).unwrap();
+            // A decision that only looks sees what is not committed, so its answer waits as well.
+            let looks = coordinator.decide(|words, _| words.0.len()).unwrap();
+            assert!(performed.borrow().is_empty() && looks.after.is_some());
+            assert_eq!(looks.committed().await, Ok(2));
+            first.committed().await.unwrap();
+            second.committed().await.unwrap();
+            assert_eq!(*performed.borrow(), ["a is kept", "b is kept"]);
+            let slice = partition.log().read(Offset::ZERO, Offset(2), 1 << 20, true).unwrap().unwrap();
+            let bytes = partition.log().bytes_of(&slice).await.unwrap();
+            let counts: Vec<_> =
+                BatchIter::new(&bytes).map(|batch| batch.unwrap().header.record_count.get()).collect();
+            assert_eq!(counts, [2]);
+            assert!(coordinator.decide(|_, _| ()).unwrap().after.is_none(), "nothing is under way");
+        });
+    }
+
+    #[test]
+    fn a_replay_gives_the_state_that_was_and_passes_over_what_it_cannot_read() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            for (name, word) in [("a", Some("1")), ("b", Some("2")), ("a", Some("3")), ("b", None)] {
+                set(&first, name, word).unwrap().committed().await.unwrap();
+            }
+            let mut foreign =
+                BatchBuilder::new().compression(Compression::Zstd, CompressionLevels::default());
+            foreign.append(1, Some(b"foreign"), Some(b"x"), &[]);
+            foreign.append(1, Some(&[0xFF]), Some(b"x"), &[]);
+            foreign.append(1, None, Some(b"x"), &[]);
+            foreign.append(1, Some(b"c"), Some(b"4"), &[]);
+            let appended = partition.append_own(foreign.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let (second, _) = coordinator(&partition).await;
+            let wanted = [("a", "3"), ("c", "4")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+            assert_eq!(words(&second), BTreeMap::from(wanted));
+            first.stop();
+            assert!(set(&first, "a", None).is_err());
+        });
+    }
+
+    #[test]
+    fn records_of_a_transaction_count_when_it_was_committed() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let batch = |producer: i64, name: &str| {
+                let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
+                batch.append(1, Some(name.as_bytes()), Some(b"x"), &[]);
+                batch.build().unwrap()
+            };
+            let marker = |producer: i64, kind: u8| {
+                let mut marker =
+                    BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
+                marker.append(1, Some(&[0, 0, 0, kind]), Some(&[0; 6]), &[]);
+                marker.build().unwrap()
+            };
+            let all = [batch(1, "kept"), batch(2, "aborted"), batch(3, "open"), marker(2, 0), marker(1, 1)];
+            for bytes in all {
+                let appended = partition.append_own(bytes, Acks::All).unwrap();
+                partition.keep_promise(&appended).await.unwrap();
+            }
+            let (coordinator, _) = coordinator(&partition).await;
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["kept"]);
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_appended_drops_the_state_for_the_log() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            set(&coordinator, "a", Some("1")).unwrap().committed().await.unwrap();
+            let waits = set(&coordinator, "b", Some("2")).unwrap();
+            assert!(matches!(set(&coordinator, "unencodable", Some("3")), Err(Unavailable::Failed)));
+            assert_eq!(waits.committed().await, Err(Unavailable::Failed));
+            assert!(coordinator.needs_load());
+            assert!(matches!(coordinator.decide(|_, _| ()), Err(Unavailable::NotHere)));
+            coordinator.load(Words::default()).await.unwrap();
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["a"]);
+            assert_eq!(*performed.borrow(), ["a is kept"]);
+        });
+    }
+
+    #[test]
+    fn a_rewrite_keeps_the_state_and_shortens_the_replay() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            for n in 0..200 {
+                let name = format!("n{}", n % 10);
+                set(&first, &name, Some(&n.to_string())).unwrap().committed().await.unwrap();
+            }
+            let begin = {
+                let rewriting = first.rewrite();
+                let changing = async {
+                    // Between two pieces of the rewrite.
+                    tasks::yield_now().await;
+                    set(&first, "n9", None).unwrap().committed().await.unwrap();
+                };
+                futures_lite::future::zip(rewriting, changing).await.0.unwrap()
+            };
+            assert_eq!((begin, partition.log().log_start()), (Offset(200), Offset(200)));
+            let second = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let replayed = second.load(Words::default()).await.unwrap();
+            assert!(replayed.records <= 12, "{replayed:?}");
+            assert_eq!(words(&second), words(&first));
+            assert_eq!(words(&second).len(), 9);
+        });
     }
 }
