@@ -25,10 +25,12 @@ use crate::metadata::Image;
 use crate::protocol::stored::StoredError;
 use crate::protocol::stored::group::Record;
 
+pub mod assignors;
 pub mod classic;
 pub mod consumer;
 pub mod listing;
 pub mod offsets;
+pub mod regex;
 pub mod settings;
 pub mod timers;
 
