@@ -35,6 +35,7 @@ mod describe_topic_partitions;
 mod elect_leaders;
 mod errors;
 mod fetch;
+mod find_coordinator;
 mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
@@ -179,6 +180,7 @@ pub static TABLE: &[Row] = &[
     ordered!(Fetch, (4, 18), fetch::handle),
     alone!(ListOffsets, (1, 10), list_offsets::handle),
     alone!(Metadata, (0, 13), metadata::handle),
+    alone!(FindCoordinator, (0, 6), find_coordinator::handle),
     alone!(ApiVersions, (0, 4), api_versions::handle),
     alone!(CreateTopics, (2, 7), topics::create),
     alone!(DeleteTopics, (1, 6), topics::delete),

@@ -477,12 +477,14 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
         tasks::spawn(Queue::Background, housekeeping::sweep_connections(core.clone())),
         tasks::spawn(Queue::Background, housekeeping::tick_logs(core.shard.clone())),
         tasks::spawn(Queue::Background, housekeeping::retain_logs(core.shard.clone())),
+        tasks::spawn(Queue::Requests, core.shard.clone().tick_groups()),
     ];
     let _ = start.stop[me].recv_async().await;
     core.shard.stopping.set(true);
     for accepting in core.accepting.take() {
         accepting.cancel().await;
     }
+    core.shard.stop_groups();
     for partition in core.shard.partitions() {
         partition.waiters().rouse_all();
     }

@@ -601,6 +601,22 @@ impl Log {
         .await
     }
 
+    /// The bytes of a slice, for who has to look into them. Read off this core where they are not in memory.
+    pub async fn bytes_of(&self, slice: &Slice) -> Result<Vec<u8>, StorageError> {
+        let Slice { file, position, length, .. } = slice.clone();
+        blocking(move || {
+            let mut bytes = vec![0; length as usize];
+            match file.read_at(&mut bytes, position) {
+                Ok(count) => {
+                    bytes.truncate(count);
+                    Ok(bytes)
+                }
+                Err(error) => Err(StorageError::io("read", file.path(), &error)),
+            }
+        })
+        .await
+    }
+
     /// The first record from the log's start on whose timestamp is at least `timestamp_ms`: its timestamp,
     /// offset and leader epoch.
     pub async fn offset_for_timestamp(

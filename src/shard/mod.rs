@@ -6,6 +6,8 @@
 //!
 //! Placement is a function: partition p of a topic lives on core `(hash(topic id) + p) mod cores`.
 
+mod groups;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ use crate::runtime::tasks::{self, Queue, Task};
 use crate::storage::checkpoint::{self, Offsets};
 use crate::storage::{Appender, Log, Opening, Progress};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
+
+pub use groups::GroupCoordinator;
 
 /// What all cores share.
 pub struct Node {
@@ -101,6 +105,7 @@ pub struct Shard {
     pub recovery: Arc<Progress>,
     /// What [`Shard::follow_image`] has brought this core in line with.
     followed: RefCell<(View<Image>, View<Layers>)>,
+    groups: groups::GroupCoordinators,
     server: Arc<ServerConfig>,
     images: Reader<Image>,
     layers: Reader<Layers>,
@@ -181,6 +186,7 @@ impl Shard {
             opening: Semaphore::new(OPENING_MAX),
             recovery: Arc::default(),
             followed: RefCell::new((images.get(), layers.get())),
+            groups: groups::GroupCoordinators::default(),
             images,
             layers,
             offline,
@@ -316,6 +322,7 @@ impl Shard {
         for open in opening {
             open.await;
         }
+        self.follow_groups(&image_before);
     }
 
     /// When it returns the directories have other names: a topic of the same name can be made.

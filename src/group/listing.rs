@@ -1,0 +1,1 @@
+//! What is told of groups of every kind: ListGroups, DescribeGroups; and DeleteGroups.
