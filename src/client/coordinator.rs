@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// A coordinator may be younger than what is known of the cluster.
-    fn know(&mut self, id: NodeId) -> Result<(), ClientError> {
+    pub(super) fn know(&mut self, id: NodeId) -> Result<(), ClientError> {
         if !self.brokers().contains_key(&id) {
             self.metadata(Some(&[]), false)?;
         }

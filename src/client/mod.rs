@@ -13,6 +13,7 @@
 //! | [`coordinator`] | the broker of each group, and questions to it |
 //! | [`groups`] | groups and their committed offsets: list, describe, commit, delete |
 //! | [`positions`] | offsets and times of many partitions at once |
+//! | [`member`] | a member of a group, by either protocol |
 //! | [`producer`] | records into batches, in the caller's thread |
 //! | [`budget`] | the bound on bytes between these two |
 //! | [`delivery`] | batches to their leaders: requests in flight, retries, what became of each batch |
@@ -29,6 +30,7 @@ pub mod delivery;
 pub mod error;
 pub mod fetcher;
 pub mod groups;
+pub mod member;
 pub mod partitioner;
 pub mod positions;
 pub mod producer;
