@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, ListOffsetsRequest};
@@ -27,7 +28,7 @@ pub type Found<T> = BTreeMap<TopicPartition, Result<T, ClientError>>;
 
 impl Client {
     /// The offset of each partition at its timestamp (or `EARLIEST`, `LATEST`); `None` where no record is that
-    /// young. What passes by itself, such as an election, is waited out.
+    /// young. What passes by itself, such as an election, is waited out; a topic that is not there is not.
     pub fn offsets_at(
         &mut self,
         asked: &[(TopicPartition, i64)],
@@ -36,11 +37,13 @@ impl Client {
         let mut found = self.offsets_at_once(asked)?;
         loop {
             let is_passing = |at: &TopicPartition| {
-                found.get(at).is_some_and(|outcome| outcome.as_ref().is_err_and(ClientError::is_passing))
+                let error = found.get(at).and_then(|outcome| outcome.as_ref().err());
+                let is_gone =
+                    |error: &ClientError| error.code() == Some(ResponseError::UnknownTopicOrPartition);
+                error.is_some_and(|error| error.is_passing() && !is_gone(error))
             };
             let again: Vec<(TopicPartition, i64)> =
                 asked.iter().filter(|(at, _)| is_passing(at)).cloned().collect();
-            // A topic that was deleted is told so by a code that passes while one is being made.
             if again.is_empty() || Instant::now() >= give_up {
                 return Ok(found);
             }
