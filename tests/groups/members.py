@@ -35,7 +35,7 @@ class Member:
         self.said = {}  # event -> how often
         self.latest = deque(maxlen=12)
         self.commits = []
-        self.left = False
+        self.left = self.dismissed = False  # ended; and told to
         self.trouble = open(group.scratch / f"{group.name}-{name}.err", "w+")
         self.process = subprocess.Popen(
             [CALL, client, "member", json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -56,6 +56,8 @@ class Member:
         with self.group.changed:
             self.left = True
             self.owned = set()
+            if not self.dismissed:
+                self.group.deserted.append(self)
             self.group.ledger.gone(self.name)
             self.group.changed.notify_all()
 
@@ -92,12 +94,14 @@ class Member:
         self.signal(signal.SIGCONT)
 
     def kill(self):
+        self.dismissed = True
         self.signal(signal.SIGKILL)
         self.process.wait()
         self.reader.join(10)
 
     def leave(self, seconds=20):
         """Leaves the group in order; the process has to end well."""
+        self.dismissed = True
         self.go_on()
         self.send("leave")
         self.group.wait(f"{self.name} leaves", lambda: self.left, seconds)
@@ -121,6 +125,7 @@ class Group:
         self.ledger = Ledger(polite)
         self.changed = threading.Condition(threading.RLock())
         self.members, self.started, self.topics = [], 0, {}
+        self.deserted = []  # members that ended and were not told to
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 300, "log_level": 0})
         self.producer = Producer({
             "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0,
@@ -165,6 +170,8 @@ class Group:
             while not condition():
                 if self.ledger.wrong:
                     raise Failed("\n".join(self.ledger.wrong[:20]))
+                if self.deserted:
+                    raise Failed(f"group {self.name}: {what}: a member ended by itself\n  {self.deserted[0]}")
                 if time.monotonic() > end:
                     everybody = "\n  ".join(str(m) for m in self.members[-8:])
                     raise Failed(f"group {self.name}: {what}: not within {seconds} s\n  {everybody}")
