@@ -31,10 +31,10 @@ class Member:
     def __init__(self, group, name, client, options):
         self.group, self.name, self.client, self.options = group, name, client, options
         self.instance = options.get("instance")
-        self.owned, self.records, self.lost = set(), 0, 0
+        self.owned, self.records = set(), 0
+        self.moves = 0  # how often partitions came or went
         self.said = {}  # event -> how often
         self.latest = deque(maxlen=12)
-        self.commits = []
         self.left = self.dismissed = False  # ended; and told to
         self.trouble = open(group.scratch / f"{group.name}-{name}.err", "w+")
         self.process = subprocess.Popen(
@@ -66,14 +66,13 @@ class Member:
         self.said[kind] = self.said.get(kind, 0) + 1
         self.latest.append(event if kind != "records" else {**event, "offsets": len(event["offsets"])})
         partitions = [tuple(p) for p in event.get("partitions", ())]
+        self.moves += bool(partitions)
         if kind == "assigned":
             self.owned.update(partitions)
         elif kind in ("revoked", "lost"):
             self.owned.difference_update(partitions)
         elif kind == "records":
             self.records += len(event["offsets"])
-        elif kind == "committed":
-            self.commits.append(event)
         self.group.ledger.take(self.name, event, self.instance)
 
     def send(self, line):

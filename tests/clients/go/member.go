@@ -92,13 +92,18 @@ func franzOptions(bootstrap string, options memberOptions) []kgo.Opt {
 	}[options.Assignor]
 	made := []kgo.Opt{
 		kgo.SeedBrokers(bootstrap), kgo.ClientID("franz-go"), kgo.ConsumerGroup(options.Group),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.Balancers(balancer),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.Balancers(balancer),
 		kgo.SessionTimeout(time.Duration(options.SessionMs) * time.Millisecond),
 		kgo.HeartbeatInterval(time.Duration(options.HeartbeatMs) * time.Millisecond),
 		kgo.FetchMaxWait(100 * time.Millisecond), kgo.MetadataMinAge(200 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Second), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(told("assigned")), kgo.OnPartitionsRevoked(told("revoked")),
 		kgo.OnPartitionsLost(told("lost")),
+	}
+	if options.Commit == "auto" {
+		made = append(made, kgo.AutoCommitInterval(200*time.Millisecond))
+	} else {
+		made = append(made, kgo.DisableAutoCommit())
 	}
 	if options.Instance != "" {
 		made = append(made, kgo.InstanceID(options.Instance))

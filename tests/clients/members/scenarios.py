@@ -27,8 +27,9 @@ SCRATCH = Path(tempfile.mkdtemp(prefix="members-"))
 class Lacks:
     """What a library cannot do, and so stays untested with it."""
 
-    regex = {"sarama"}
-    instance = {"kafkajs"}
+    regex = {"sarama", "kafkajs"}  # kafkajs looks once, when it subscribes
+    instance = {"kafkajs", "franz-go/consumer"}  # the latter never tells that it leaves for a while
+    automatic = {"franz-go/consumer"}
     poll_limit = {"kafkajs", "aiokafka", "franz-go", "sarama", "franz-go/consumer"}
 
 
@@ -101,7 +102,7 @@ def commits(kind):
         asked.send("commit sync")
         group.drained()
         asked.leave()
-        for how in ("async", "auto", "sync"):
+        for how in ("async", *(["auto"] if kind not in Lacks.automatic else []), "sync"):
             member = group.start(client, commit=how)
             group.settle(member)
             group.write(30)
@@ -144,7 +145,7 @@ def static(kind):
         group.settle(first, second)
         group.write(40)
         group.drained()
-        had, told = set(second.owned), dict(first.said)
+        had, moves = set(second.owned), first.moves
         # Under KIP-848 a dead member keeps its instance until its session ends; one that leaves keeps its place.
         second.leave() if "/" in kind else second.kill()
         second = group.start(client, instance="second")
@@ -153,9 +154,8 @@ def static(kind):
         group.drained()
         if second.owned != had:
             raise Failed(f"it had {sorted(had)} and came back to {sorted(second.owned)}")
-        for event in ("assigned", "revoked", "lost"):
-            if first.said.get(event, 0) != told.get(event, 0):
-                raise Failed(f"the other member noticed: {event}\n{first}")
+        if first.moves != moves:
+            raise Failed(f"the other member noticed\n{first}")
         group.finish()
 
 

@@ -30,10 +30,10 @@ ConsumerGroup.prototype.joinAndSync = async function (...rest) {
 // Kafka's range assignor, under the name by which other libraries know it.
 const range = ({ cluster }) => ({
   name: "range",
-  version: 1,
+  version: 0,
   protocol: ({ topics }) => ({
     name: "range",
-    metadata: AssignerProtocol.MemberMetadata.encode({ version: 1, topics, userData: Buffer.alloc(0) }),
+    metadata: AssignerProtocol.MemberMetadata.encode({ version: 0, topics, userData: Buffer.alloc(0) }),
   }),
   async assign({ members }) {
     const subscribed = {};
@@ -56,7 +56,7 @@ const range = ({ cluster }) => ({
     return members.map(({ memberId }) => ({
       memberId,
       memberAssignment: AssignerProtocol.MemberAssignment.encode({
-        version: 1, assignment: given[memberId], userData: Buffer.alloc(0),
+        version: 0, assignment: given[memberId], userData: Buffer.alloc(0),
       }),
     }));
   },
