@@ -74,18 +74,96 @@ func pause(milliseconds string) {
 
 // ---- franz-go ----
 
-type positions map[string]map[int32]kgo.EpochOffset
+// franzAccount is what the member owns, where it is there, and what of that is not committed.
+type franzAccount struct {
+	sync.Mutex
+	position map[partition]int64 // of what is owned; -1 before the first record
+	dirty    map[partition]bool
+}
 
-func franzOptions(bootstrap string, options memberOptions) []kgo.Opt {
-	told := func(event string) func(context.Context, *kgo.Client, map[string][]int32) {
-		return func(_ context.Context, client *kgo.Client, partitions map[string][]int32) {
-			rest := map[string]any{"partitions": listed(partitions)}
-			if event == "assigned" {
-				_, rest["generation"] = client.GroupMetadata()
-			}
-			say(event, rest)
+type partition struct {
+	topic  string
+	number int32
+}
+
+func each(partitions map[string][]int32, do func(partition)) {
+	for topic, numbers := range partitions {
+		for _, number := range numbers {
+			do(partition{topic, number})
 		}
 	}
+}
+
+func (a *franzAccount) assigned(_ context.Context, client *kgo.Client, partitions map[string][]int32) {
+	a.Lock()
+	defer a.Unlock()
+	each(partitions, func(at partition) { a.position[at] = -1 })
+	_, generation := client.GroupMetadata()
+	say("assigned", map[string]any{"partitions": listed(partitions), "generation": generation})
+}
+
+func (a *franzAccount) gaveUp(event string) func(context.Context, *kgo.Client, map[string][]int32) {
+	return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+		a.Lock()
+		defer a.Unlock()
+		each(partitions, func(at partition) { delete(a.position, at); delete(a.dirty, at) })
+		say(event, map[string]any{"partitions": listed(partitions)})
+	}
+}
+
+func (a *franzAccount) took(found kgo.FetchTopicPartition) {
+	if len(found.Records) == 0 {
+		return
+	}
+	a.Lock()
+	defer a.Unlock()
+	offsets := []int64{}
+	for _, record := range found.Records {
+		offsets = append(offsets, record.Offset)
+	}
+	say("records", map[string]any{"topic": found.Topic, "partition": found.Partition, "offsets": offsets})
+	at := partition{found.Topic, found.Partition}
+	if _, owned := a.position[at]; owned {
+		a.position[at], a.dirty[at] = offsets[len(offsets)-1]+1, true
+	}
+}
+
+func (a *franzAccount) toCommit() map[string]map[int32]kgo.EpochOffset {
+	a.Lock()
+	defer a.Unlock()
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for at := range a.dirty {
+		if offsets[at.topic] == nil {
+			offsets[at.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[at.topic][at.number] = kgo.EpochOffset{Epoch: -1, Offset: a.position[at]}
+	}
+	clear(a.dirty)
+	return offsets
+}
+
+// committed tells; what was refused is committed again, from where the member then is, if it still owns it.
+func (a *franzAccount) committed(how string, offsets map[string]map[int32]kgo.EpochOffset, err error) {
+	a.Lock()
+	defer a.Unlock()
+	said := map[string]any{"how": how, "error": nil}
+	if err != nil {
+		said["error"] = err.Error()
+	}
+	list := [][]any{}
+	for topic, partitions := range offsets {
+		for number, position := range partitions {
+			list = append(list, []any{topic, number, position.Offset})
+			if _, owned := a.position[partition{topic, number}]; owned && err != nil {
+				a.dirty[partition{topic, number}] = true
+			}
+		}
+	}
+	said["offsets"] = list
+	say("committed", said)
+}
+
+func franzOptions(bootstrap string, options memberOptions, account *franzAccount) []kgo.Opt {
 	balancer := map[string]kgo.GroupBalancer{
 		"range": kgo.RangeBalancer(), "roundrobin": kgo.RoundRobinBalancer(), "sticky": kgo.StickyBalancer(),
 		"cooperative-sticky": kgo.CooperativeStickyBalancer(), "uniform": kgo.StickyBalancer(),
@@ -97,8 +175,8 @@ func franzOptions(bootstrap string, options memberOptions) []kgo.Opt {
 		kgo.HeartbeatInterval(time.Duration(options.HeartbeatMs) * time.Millisecond),
 		kgo.FetchMaxWait(100 * time.Millisecond), kgo.MetadataMinAge(200 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Second), kgo.BlockRebalanceOnPoll(),
-		kgo.OnPartitionsAssigned(told("assigned")), kgo.OnPartitionsRevoked(told("revoked")),
-		kgo.OnPartitionsLost(told("lost")),
+		kgo.OnPartitionsAssigned(account.assigned), kgo.OnPartitionsRevoked(account.gaveUp("revoked")),
+		kgo.OnPartitionsLost(account.gaveUp("lost")),
 	}
 	if options.Commit == "auto" {
 		made = append(made, kgo.AutoCommitInterval(200*time.Millisecond))
@@ -122,9 +200,10 @@ func franzOptions(bootstrap string, options memberOptions) []kgo.Opt {
 }
 
 func franzMember(bootstrap string, options memberOptions, commands <-chan []string) {
-	client := mustGet(kgo.NewClient(franzOptions(bootstrap, options)...))
+	account := &franzAccount{position: map[partition]int64{}, dirty: map[partition]bool{}}
+	client := mustGet(kgo.NewClient(franzOptions(bootstrap, options, account)...))
 	say("started", nil)
-	at, generation := positions{}, int32(-1)
+	generation := int32(-1)
 	for {
 		select {
 		case command := <-commands:
@@ -137,8 +216,7 @@ func franzMember(bootstrap string, options memberOptions, commands <-chan []stri
 			case "pause":
 				pause(command[1])
 			case "commit":
-				franzCommit(client, command[1], at)
-				at = positions{}
+				franzCommit(client, command[1], account)
 			}
 		default:
 		}
@@ -152,62 +230,36 @@ func franzMember(bootstrap string, options memberOptions, commands <-chan []stri
 			generation = now
 			say("generation", map[string]any{"generation": now})
 		}
-		fetches.EachPartition(func(found kgo.FetchTopicPartition) {
-			if len(found.Records) > 0 {
-				at.take(found)
-			}
-		})
-		if len(at) > 0 && (options.Commit == "sync" || options.Commit == "async") {
-			franzCommit(client, options.Commit, at)
-			at = positions{}
+		fetches.EachPartition(account.took)
+		if options.Commit == "sync" || options.Commit == "async" {
+			franzCommit(client, options.Commit, account)
 		}
 		client.AllowRebalance()
 	}
 }
 
-func (at positions) take(found kgo.FetchTopicPartition) {
-	offsets := []int64{}
-	for _, record := range found.Records {
-		offsets = append(offsets, record.Offset)
+func franzCommit(client *kgo.Client, how string, account *franzAccount) {
+	offsets := account.toCommit()
+	if len(offsets) == 0 {
+		return
 	}
-	say("records", map[string]any{"topic": found.Topic, "partition": found.Partition, "offsets": offsets})
-	if at[found.Topic] == nil {
-		at[found.Topic] = map[int32]kgo.EpochOffset{}
-	}
-	at[found.Topic][found.Partition] = kgo.EpochOffset{Epoch: -1, Offset: offsets[len(offsets)-1] + 1}
-}
-
-func franzCommit(client *kgo.Client, how string, at positions) {
+	limit, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	done := func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, response *kmsg.OffsetCommitResponse, err error) {
-		offsets := [][]any{}
-		for topic, partitions := range at {
-			for partition, position := range partitions {
-				offsets = append(offsets, []any{topic, partition, position.Offset})
-			}
-		}
+		defer cancel()
 		if err == nil {
 			for _, topic := range response.Topics {
-				for _, partition := range topic.Partitions {
-					err = errors.Join(err, kerr.ErrorForCode(partition.ErrorCode))
+				for _, answer := range topic.Partitions {
+					err = errors.Join(err, kerr.ErrorForCode(answer.ErrorCode))
 				}
 			}
 		}
-		said := map[string]any{"how": how, "offsets": offsets, "error": nil}
-		if err != nil {
-			said["error"] = err.Error()
-		}
-		say("committed", said)
+		account.committed(how, offsets, err)
 	}
-	limit, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	if how == "async" {
-		client.CommitOffsets(limit, at, func(c *kgo.Client, q *kmsg.OffsetCommitRequest, s *kmsg.OffsetCommitResponse, err error) {
-			done(c, q, s, err)
-			cancel()
-		})
-		return
+		client.CommitOffsets(limit, offsets, done)
+	} else {
+		client.CommitOffsetsSync(limit, offsets, done)
 	}
-	defer cancel()
-	client.CommitOffsetsSync(limit, at, done)
 }
 
 // ---- sarama ----

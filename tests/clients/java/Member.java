@@ -5,9 +5,11 @@ import java.io.InputStreamReader;
 import java.time.Duration;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -31,7 +33,9 @@ final class Member implements ConsumerRebalanceListener {
     final String commit;
     final KafkaConsumer<byte[], byte[]> consumer;
     final ConcurrentLinkedQueue<String[]> commands = new ConcurrentLinkedQueue<>();
+    final Set<TopicPartition> owned = new HashSet<>();
     final Map<TopicPartition, OffsetAndMetadata> positions = new HashMap<>();
+    final Set<TopicPartition> dirty = new HashSet<>(); // owned, and not committed as far as `positions`
     int generation = -1;
 
     Member(String json) {
@@ -87,7 +91,7 @@ final class Member implements ConsumerRebalanceListener {
             } catch (KafkaException e) {
                 say("error", ",\"text\":" + quoted(e.toString()));
             }
-            if (!positions.isEmpty() && (commit.equals("sync") || commit.equals("async"))) commit(commit);
+            if (commit.equals("sync") || commit.equals("async")) commit(commit);
         }
         consumer.close();
         say("left", "");
@@ -141,22 +145,26 @@ final class Member implements ConsumerRebalanceListener {
             List<ConsumerRecord<byte[], byte[]>> found = records.records(at);
             String offsets = found.stream().map(r -> String.valueOf(r.offset())).collect(Collectors.joining(","));
             say("records", ",\"topic\":" + quoted(at.topic()) + ",\"partition\":" + at.partition() + ",\"offsets\":[" + offsets + "]");
+            if (!owned.contains(at)) continue;
             positions.put(at, new OffsetAndMetadata(found.get(found.size() - 1).offset() + 1));
+            dirty.add(at);
         }
     }
 
     void commit(String how) {
-        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>(positions);
-        positions.clear();
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        for (TopicPartition at : dirty) offsets.put(at, positions.get(at));
+        dirty.clear();
+        if (offsets.isEmpty()) return;
         if (how.equals("async")) {
-            consumer.commitAsync(offsets, (committed, error) -> sayCommitted(how, committed, error));
+            consumer.commitAsync(offsets, (committed, error) -> committed(how, offsets, error));
             return;
         }
         try {
             consumer.commitSync(offsets);
-            sayCommitted(how, offsets, null);
+            committed(how, offsets, null);
         } catch (KafkaException e) {
-            sayCommitted(how, offsets, e);
+            committed(how, offsets, e);
         }
     }
 
@@ -164,20 +172,27 @@ final class Member implements ConsumerRebalanceListener {
 
     @Override
     public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+        owned.addAll(partitions);
         say("assigned", listed(partitions) + ",\"generation\":" + consumer.groupMetadata().generationId());
     }
 
     @Override
     public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+        owned.removeAll(partitions);
+        dirty.removeAll(partitions);
         say("revoked", listed(partitions));
     }
 
     @Override
     public void onPartitionsLost(Collection<TopicPartition> partitions) {
+        owned.removeAll(partitions);
+        dirty.removeAll(partitions);
         say("lost", listed(partitions));
     }
 
-    static void sayCommitted(String how, Map<TopicPartition, OffsetAndMetadata> offsets, Exception error) {
+    /** What was refused is committed again, from where the member then is, if it still owns it. */
+    void committed(String how, Map<TopicPartition, OffsetAndMetadata> offsets, Exception error) {
+        if (error != null) offsets.keySet().stream().filter(owned::contains).forEach(dirty::add);
         String shown = offsets.entrySet().stream()
             .map(e -> "[" + quoted(e.getKey().topic()) + "," + e.getKey().partition() + "," + e.getValue().offset() + "]")
             .collect(Collectors.joining(","));

@@ -10,7 +10,8 @@ const ConsumerGroup = require("kafkajs/src/consumer/consumerGroup");
 const options = { assignor: "range", commit: "sync", session_ms: 6000, heartbeat_ms: 300, ...JSON.parse(process.argv[3]) };
 let group; // the library's own, with its generation
 let owned = [];
-let positions = [];
+const positions = new Map(); // "topic/partition" -> { topic, partition, offset }
+const dirty = new Set(); // the names of those that are not committed so far
 let paused = Promise.resolve();
 
 function say(event, rest = {}) {
@@ -22,6 +23,8 @@ ConsumerGroup.prototype.joinAndSync = async function (...rest) {
   group = this;
   if (owned.length) say("revoked", { partitions: owned });
   owned = [];
+  positions.clear();
+  dirty.clear();
   await joinAndSync.apply(this, rest);
   owned = this.assigned().flatMap(({ topic, partitions }) => partitions.map((p) => [topic, p]));
   say("assigned", { partitions: owned, generation: this.generationId });
@@ -78,30 +81,35 @@ const consumer = kafka.consumer({
   partitionAssigners: [range],
 });
 
+// What was refused is committed again, from where the member then is, if it still owns it.
 async function commit(how) {
-  const offsets = positions;
-  positions = [];
-  if (!offsets.length) return;
+  const names = [...dirty];
+  dirty.clear();
+  if (!names.length) return;
+  const offsets = names.map((name) => positions.get(name));
   const said = offsets.map(({ topic, partition, offset }) => [topic, partition, Number(offset)]);
   const done = consumer.commitOffsets(offsets).then(
     () => say("committed", { how, offsets: said, error: null }),
-    (error) => say("committed", { how, offsets: said, error: String(error) }),
+    (error) => {
+      say("committed", { how, offsets: said, error: String(error) });
+      for (const name of names) if (positions.has(name)) dirty.add(name);
+    },
   );
   if (how === "sync") await done;
 }
 
 async function eachBatch({ batch, resolveOffset, heartbeat, isStale }) {
   await paused;
-  const generation = group.generationId;
+  const { topic, partition } = batch;
   if (isStale()) return;
   const offsets = batch.messages.map((message) => Number(message.offset));
-  say("records", { topic: batch.topic, partition: batch.partition, offsets });
-  const offset = String(offsets[offsets.length - 1] + 1);
-  positions = positions.filter((p) => p.topic !== batch.topic || p.partition !== batch.partition);
-  positions.push({ topic: batch.topic, partition: batch.partition, offset });
+  say("records", { topic, partition, offsets });
   resolveOffset(batch.lastOffset());
-  // The library would commit under the generation of this moment, whoever owns the partition by now.
-  if (group.generationId !== generation) positions = [];
+  // The library commits under the generation of the moment, whoever owns the partition by then.
+  if (owned.some(([t, p]) => t === topic && p === partition)) {
+    positions.set(`${topic}/${partition}`, { topic, partition, offset: String(offsets[offsets.length - 1] + 1) });
+    dirty.add(`${topic}/${partition}`);
+  }
   if (options.commit === "sync" || options.commit === "async") await commit(options.commit);
   await heartbeat();
 }

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import queue
-import re
 import struct
 import sys
 import threading
@@ -20,19 +19,46 @@ def say(event, **rest):
     print(json.dumps({"event": event, **rest}), flush=True)
 
 
-def say_records(records):
-    """`records`: (topic, partition, offset) of one poll, said a line a partition."""
-    found = {}
-    for topic, partition, offset in records:
-        found.setdefault((topic, partition), []).append(offset)
-    for (topic, partition), offsets in found.items():
-        say("records", topic=topic, partition=partition, offsets=offsets)
-    return {at: offsets[-1] + 1 for at, offsets in found.items()}
+class Account:
+    """What this member owns, where it is in each of these partitions, and what of that is not committed."""
+
+    def __init__(self):
+        self.owned, self.position, self.dirty = set(), {}, set()
+
+    def assigned(self, partitions, generation):
+        self.owned.update(partitions)
+        say("assigned", partitions=sorted(partitions), generation=generation)
+
+    def gave_up(self, event, partitions):
+        self.owned.difference_update(partitions)
+        self.dirty.difference_update(partitions)
+        say(event, partitions=sorted(partitions))
+
+    def took(self, records):
+        """`records`: (topic, partition, offset) of one poll, said a line a partition."""
+        found = {}
+        for topic, partition, offset in records:
+            found.setdefault((topic, partition), []).append(offset)
+        for at, offsets in found.items():
+            say("records", topic=at[0], partition=at[1], offsets=offsets)
+            if at in self.owned:
+                self.position[at] = offsets[-1] + 1
+                self.dirty.add(at)
+
+    def to_commit(self):
+        positions = {at: self.position[at] for at in self.dirty}
+        self.dirty = set()
+        return positions
+
+    def committed(self, how, positions, error=None):
+        """What was refused is committed again, from where the member then is, if it still owns it."""
+        offsets = [[topic, partition, offset] for (topic, partition), offset in positions.items()]
+        say("committed", how=how, offsets=offsets, error=None if error is None else str(error)[:200])
+        if error is not None:
+            self.dirty.update(self.owned.intersection(positions))
 
 
-def said_committed(how, positions, error=None):
-    offsets = [[topic, partition, offset] for (topic, partition), offset in positions.items()]
-    say("committed", how=how, offsets=offsets, error=None if error is None else str(error)[:200])
+ACCOUNT = Account()
 
 
 class Commands:
@@ -56,7 +82,12 @@ class Commands:
 
 def play(member):
     """Polls, says, commits and obeys until it is told to leave."""
-    commands, generation, positions = Commands(), None, {}
+    commands, generation = Commands(), None
+
+    def commit(how):
+        if positions := ACCOUNT.to_commit():
+            member.commit(how, positions)
+
     say("started")
     while True:
         command = commands.next()
@@ -65,16 +96,14 @@ def play(member):
         if command and command[0] == "pause":
             time.sleep(int(command[1]) / 1000)
         if command and command[0] == "commit":
-            member.commit(command[1], positions)
-            positions = {}
+            commit(command[1])
         records = member.poll()
         if PROTOCOL == "consumer" and member.generation() != generation:
             generation = member.generation()
             say("generation", generation=generation)
-        positions.update(say_records(records))
-        if positions and COMMIT in ("sync", "async"):
-            member.commit(COMMIT, positions)
-            positions = {}
+        ACCOUNT.took(records)
+        if COMMIT in ("sync", "async"):
+            commit(COMMIT)
     member.close()
     say("left")
 
@@ -114,8 +143,11 @@ class Confluent:
 
     def told(self, event):
         def callback(consumer, partitions):
-            said = {"generation": self.generation()} if event == "assigned" else {}
-            say(event, partitions=[[p.topic, p.partition] for p in partitions], **said)
+            named = [(p.topic, p.partition) for p in partitions]
+            if event == "assigned":
+                ACCOUNT.assigned(named, self.generation())
+            else:
+                ACCOUNT.gave_up(event, named)
 
         return callback
 
@@ -127,7 +159,7 @@ class Confluent:
     def acknowledged(self, error, partitions):
         if COMMIT != "sync":
             moved = {(p.topic, p.partition): p.offset for p in partitions if p.offset >= 0}
-            said_committed("async", moved, error or next((p.error for p in partitions if p.error), None))
+            ACCOUNT.committed("async", moved, error or next((p.error for p in partitions if p.error), None))
 
     def poll(self):
         records = []
@@ -143,9 +175,9 @@ class Confluent:
         try:
             found = self.consumer.commit(offsets=offsets, asynchronous=how == "async")
             if how == "sync":
-                said_committed(how, positions, next((p.error for p in found if p.error), None))
+                ACCOUNT.committed(how, positions, next((p.error for p in found if p.error), None))
         except self.failed as error:
-            said_committed(how, positions, error)
+            ACCOUNT.committed(how, positions, error)
 
     def close(self):
         self.consumer.close()
@@ -184,16 +216,13 @@ class KafkaPython:
 
         class Told(ConsumerRebalanceListener):
             def on_partitions_assigned(self, assigned):
-                said(assigned, "assigned", generation=member.generation())
+                ACCOUNT.assigned([tuple(p) for p in assigned], member.generation())
 
             def on_partitions_revoked(self, revoked):
-                said(revoked, "revoked")
+                ACCOUNT.gave_up("revoked", [tuple(p) for p in revoked])
 
             def on_partitions_lost(self, lost):
-                said(lost, "lost")
-
-        def said(partitions, event, **rest):
-            say(event, partitions=[[p.topic, p.partition] for p in partitions], **rest)
+                ACCOUNT.gave_up("lost", [tuple(p) for p in lost])
 
         if "regex" in OPTIONS:
             self.consumer.subscribe(pattern=OPTIONS["regex"], listener=Told())
@@ -211,15 +240,15 @@ class KafkaPython:
         offsets = {self.at(*at): self.offset(offset, "", -1) for at, offset in positions.items()}
         if how == "async":
             def acknowledged(_, answer):
-                said_committed("async", positions, answer if isinstance(answer, Exception) else None)
+                ACCOUNT.committed("async", positions, answer if isinstance(answer, Exception) else None)
 
             self.consumer.commit_async(offsets, callback=acknowledged)
             return
         try:
             self.consumer.commit(offsets)
-            said_committed("sync", positions)
+            ACCOUNT.committed("sync", positions)
         except self.failed as error:
-            said_committed("sync", positions, repr(error))
+            ACCOUNT.committed("sync", positions, repr(error))
 
     def close(self):
         self.consumer.close()
@@ -261,11 +290,10 @@ class AioKafka:
 
         class Told(ConsumerRebalanceListener):
             async def on_partitions_assigned(self, assigned):
-                partitions = [[p.topic, p.partition] for p in assigned]
-                say("assigned", partitions=partitions, generation=member.generation())
+                ACCOUNT.assigned([tuple(p) for p in assigned], member.generation())
 
             async def on_partitions_revoked(self, revoked):
-                say("revoked", partitions=[[p.topic, p.partition] for p in revoked])
+                ACCOUNT.gave_up("revoked", [tuple(p) for p in revoked])
 
         await self.consumer.start()
         if "regex" in OPTIONS:
@@ -298,11 +326,11 @@ class AioKafka:
     async def commit_once(self, how, positions):
         try:
             await self.consumer.commit({self.at(*at): offset for at, offset in positions.items()})
-            said_committed(how, positions)
+            ACCOUNT.committed(how, positions)
         except self.failed as error:
-            said_committed(how, positions, repr(error))
+            ACCOUNT.committed(how, positions, repr(error))
         except Exception as error:  # a partition that is not ours any more
-            said_committed(how, positions, repr(error))
+            ACCOUNT.committed(how, positions, repr(error))
 
     def close(self):
         self.run(self.consumer.stop())
