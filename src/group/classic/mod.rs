@@ -5,7 +5,7 @@ use kafka_protocol::error::ResponseError;
 use super::{Context, Groups, OffsetRetention, Outcome};
 use crate::clock::Now;
 use crate::protocol::api_error::ApiError;
-use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue};
+use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue, Record};
 
 /// What of a classic group has a deadline.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -19,6 +19,11 @@ impl ClassicGroup {
     /// What holds the offsets of someone who commits without being a member: an empty group without a protocol.
     pub(super) fn simple() -> ClassicGroup {
         ClassicGroup {}
+    }
+
+    /// The records that make the group what it is.
+    pub fn records(&self, _id: &str) -> Vec<Record> {
+        Vec::new()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,7 +65,11 @@ impl Groups {
         match timer {}
     }
 
-    pub(super) fn apply_classic(&mut self, _key: GroupMetadataKey, _value: Option<GroupMetadataValue>) {}
+    pub(super) fn apply_classic(&mut self, key: GroupMetadataKey, value: Option<GroupMetadataValue>) {
+        if value.is_none() {
+            self.groups.remove(key.group.as_str());
+        }
+    }
 
     pub(super) fn classic_loaded(&mut self, _now: Now) {}
 }
