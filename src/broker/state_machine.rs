@@ -153,7 +153,10 @@ pub struct Coordinator<M: StateMachine> {
 enum State<M> {
     Loading,
     Active(M),
+    /// Lost with a failed append, or stopped.
     Gone,
+    /// The log holds what cannot be read: it would be lost by going on.
+    Unreadable,
 }
 
 /// The decisions that share one append.
@@ -201,12 +204,23 @@ impl<M: StateMachine, R> Decided<M, R> {
     }
 }
 
+/// Why a partition cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the record at offset {offset} cannot be read: {error}")]
+    Record { offset: Offset, error: StoredError },
+    #[error("the batch at offset {offset} cannot be read: {error}")]
+    Batch { offset: Offset, error: String },
+}
+
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     pub records: u64,
     pub bytes: u64,
-    /// Records of other kinds, or that could not be read, and were passed over.
+    /// Records of other kinds, which were passed over.
     pub skipped: u64,
 }
 
@@ -234,7 +248,7 @@ impl<M: StateMachine> Coordinator<M> {
     pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
         match &*self.state.borrow() {
             State::Active(state) => Some(look(state)),
-            State::Loading | State::Gone => None,
+            State::Loading | State::Gone | State::Unreadable => None,
         }
     }
 
@@ -252,7 +266,7 @@ impl<M: StateMachine> Coordinator<M> {
             let state = match &mut *state {
                 State::Active(state) => state,
                 State::Loading => return Err(Unavailable::Loading),
-                State::Gone => return Err(Unavailable::NotHere),
+                State::Gone | State::Unreadable => return Err(Unavailable::NotHere),
             };
             let answer = decide(state, &mut outcome);
             if !outcome.records.is_empty() && !self.gather(state, outcome.records) {
@@ -407,10 +421,26 @@ impl<M: StateMachine> Coordinator<M> {
     /// Replays the partition into `state`, then decides. Runs on the queue of its caller and gives way often.
     ///
     /// # Errors
-    /// The log cannot be read; the coordinator stays unavailable.
-    pub async fn load(&self, mut state: M) -> Result<Replayed, ReadError> {
+    /// The log cannot be read, or holds what is not a record of this state's kinds; the coordinator stays
+    /// unavailable. Records of unknown types are passed over, as Kafka does.
+    pub async fn load(&self, mut state: M) -> Result<Replayed, LoadError> {
         let generation = self.generation.get();
         self.state.replace(State::Loading);
+        let replayed = self.replay(&mut state).await;
+        if self.generation.get() == generation {
+            self.state.replace(match &replayed {
+                Ok(_) => {
+                    state.loaded(clock::now());
+                    State::Active(state)
+                }
+                Err(_) => State::Unreadable,
+            });
+        }
+        replayed
+    }
+
+    async fn replay(&self, state: &mut M) -> Result<Replayed, LoadError> {
+        let offline = |error| LoadError::Read(ReadError::Offline(error));
         let log = self.partition.log();
         let mut replay = Replay::<M>::default();
         let mut next = log.log_start();
@@ -421,22 +451,15 @@ impl<M: StateMachine> Coordinator<M> {
             }
             match log.read(next, end, REPLAY_BYTES, true) {
                 Ok(Some(slice)) => {
-                    let bytes = log.bytes_of(&slice).await.map_err(ReadError::Offline)?;
-                    next = replay.take(&mut state, &bytes, next).await;
+                    let bytes = log.bytes_of(&slice).await.map_err(offline)?;
+                    next = replay.take(state, &bytes, next).await?;
                 }
                 Ok(None) => break,
-                Err(ReadError::Cold(cold)) => log.warm(cold).await.map_err(ReadError::Offline)?,
-                Err(error) => {
-                    self.state.replace(State::Gone);
-                    return Err(error);
-                }
+                Err(ReadError::Cold(cold)) => log.warm(cold).await.map_err(offline)?,
+                Err(error) => return Err(error.into()),
             }
         }
-        state.loaded(clock::now());
         self.grown_bytes.set(replay.done.bytes);
-        if self.generation.get() == generation {
-            self.state.replace(State::Active(state));
-        }
         Ok(replay.done)
     }
 }
@@ -455,52 +478,64 @@ impl<M: StateMachine> Default for Replay<M> {
 
 impl<M: StateMachine> Replay<M> {
     /// Takes the whole batches in `bytes` from the offset `from` on; returns where to go on.
-    async fn take(&mut self, state: &mut M, bytes: &[u8], from: Offset) -> Offset {
+    async fn take(&mut self, state: &mut M, bytes: &[u8], from: Offset) -> Result<Offset, LoadError> {
+        let unreadable =
+            |offset, error: &dyn std::fmt::Display| LoadError::Batch { offset, error: error.to_string() };
         let mut next = from;
         for batch in BatchIter::new(bytes) {
-            let Ok(batch) = batch else { break };
+            let batch = batch.map_err(|error| unreadable(next, &error))?;
+            self.take_batch(state, &batch, from)?;
             next = batch.header.next_offset();
-            self.take_batch(state, &batch, from);
             glommio::yield_if_needed().await;
         }
-        // A batch that cannot be read ends the step; what lies behind it is still looked at.
-        if next == from { from.plus(1) } else { next }
+        match next > from {
+            true => Ok(next),
+            false => Err(unreadable(from, &"it is cut")),
+        }
     }
 
-    fn take_batch(&mut self, state: &mut M, batch: &Batch<'_>, from: Offset) {
+    fn take_batch(&mut self, state: &mut M, batch: &Batch<'_>, from: Offset) -> Result<(), LoadError> {
+        let base = batch.header.base_offset();
+        let unreadable =
+            |error: &dyn std::fmt::Display| LoadError::Batch { offset: base, error: error.to_string() };
         self.done.bytes += batch.bytes.len() as u64;
-        let attributes = batch.header.attributes();
-        let producer = batch.header.producer_id().0;
-        let Ok(opened) = batch.open(&OpenLimits::default()) else {
-            self.done.skipped += batch.header.record_count.get().max(0) as u64;
-            return;
-        };
+        let opened = batch.open(&OpenLimits::default()).map_err(|error| unreadable(&error))?;
         for record in RecordIter::new(&opened, batch.header.record_count.get()) {
-            let Ok(record) = record else { break };
-            if batch.header.base_offset().plus(record.offset_delta.into()) < from {
+            let record = record.map_err(|error| unreadable(&error))?;
+            let offset = base.plus(record.offset_delta.into());
+            if offset < from {
                 continue;
             }
             self.done.records += 1;
-            if attributes.is_control() {
-                // The key of a marker is `version i16, type i16`; type 1 commits, 0 aborts.
-                let held = self.open.remove(&producer).unwrap_or_default();
-                if record.key.is_some_and(|key| key.get(2..4) == Some(&[0, 1])) {
-                    held.into_iter().for_each(|record| state.apply(record));
-                }
+            let Some(key) = record.key else {
+                self.done.skipped += 1;
+                continue;
+            };
+            if batch.header.attributes().is_control() {
+                self.end_transaction(state, batch.header.producer_id().0, key);
                 continue;
             }
-            match record.key.map(|key| M::decode(key, record.value)) {
-                Some(Ok(Some(decoded))) if attributes.is_transactional() => {
-                    self.open.entry(producer).or_default().push(decoded);
+            match M::decode(key, record.value) {
+                Ok(Some(decoded)) if batch.header.attributes().is_transactional() => {
+                    self.open.entry(batch.header.producer_id().0).or_default().push(decoded);
                 }
-                Some(Ok(Some(decoded))) => state.apply(decoded),
-                Some(Ok(None)) => self.done.skipped += 1,
-                Some(Err(error)) => {
+                Ok(Some(decoded)) => state.apply(decoded),
+                Ok(None) => self.done.skipped += 1,
+                Err(StoredError::UnknownType(kind)) => {
                     self.done.skipped += 1;
-                    tracing::warn!(%error, "a coordinator's record cannot be read and is passed over");
+                    tracing::warn!(kind, %offset, "a record of an unknown type is passed over");
                 }
-                None => self.done.skipped += 1,
+                Err(error) => return Err(LoadError::Record { offset, error }),
             }
+        }
+        Ok(())
+    }
+
+    /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits.
+    fn end_transaction(&mut self, state: &mut M, producer: i64, key: &[u8]) {
+        let held = self.open.remove(&producer).unwrap_or_default();
+        if key.get(2..4) == Some(&[0, 1]) {
+            held.into_iter().for_each(|record| state.apply(record));
         }
     }
 }
@@ -532,6 +567,7 @@ mod tests {
                 |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| StoredError::Invalid("text"));
             match key {
                 b"foreign" => Ok(None),
+                b"unknown" => Err(StoredError::UnknownType(99)),
                 key => Ok(Some((text(key)?, value.map(text).transpose()?))),
             }
         }
@@ -663,7 +699,7 @@ mod tests {
             let mut foreign =
                 BatchBuilder::new().compression(Compression::Zstd, CompressionLevels::default());
             foreign.append(1, Some(b"foreign"), Some(b"x"), &[]);
-            foreign.append(1, Some(&[0xFF]), Some(b"x"), &[]);
+            foreign.append(1, Some(b"unknown"), Some(b"x"), &[]);
             foreign.append(1, None, Some(b"x"), &[]);
             foreign.append(1, Some(b"c"), Some(b"4"), &[]);
             let appended = partition.append_own(foreign.build().unwrap(), Acks::All).unwrap();
@@ -673,6 +709,22 @@ mod tests {
             assert_eq!(words(&second), BTreeMap::from(wanted));
             first.stop();
             assert!(set(&first, "a", None).is_err());
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_passed_over_in_silence() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let mut wrong = BatchBuilder::new();
+            wrong.append(1, Some(b"a"), Some(b"1"), &[]);
+            wrong.append(1, Some(&[0xFF]), Some(b"x"), &[]);
+            let appended = partition.append_own(wrong.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let coordinator = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let failed = coordinator.load(Words::default()).await;
+            assert!(matches!(failed, Err(LoadError::Record { offset: Offset(1), .. })), "{failed:?}");
+            assert!(!coordinator.needs_load() && coordinator.peek(|_| ()).is_none());
         });
     }
 

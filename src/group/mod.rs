@@ -6,7 +6,7 @@
 //! | [`classic`] | JoinGroup, SyncGroup, Heartbeat, LeaveGroup |
 //! | [`consumer`] | the consumer protocol of KIP-848 |
 //! | [`listing`] | ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups |
-//! | `assignors`, `regex` | what consumer groups compute: pure functions over plain values |
+//! | [`assignors`], [`regex`] | what consumer groups compute: pure functions over plain values |
 //! | [`settings`], [`timers`] | configuration, typed; deadlines by key |
 //!
 //! A decision takes a request, a [`Context`] and an [`Outcome`] for its records and effects. What is stored
@@ -26,10 +26,12 @@ use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::StoredError;
 use crate::protocol::stored::group::{GroupMetadataKey, Record};
 
+pub mod assignors;
 pub mod classic;
 pub mod consumer;
 pub mod listing;
 pub mod offsets;
+pub mod regex;
 pub mod settings;
 pub mod timers;
 
