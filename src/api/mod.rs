@@ -19,6 +19,7 @@ use kafka_protocol::messages::ApiKey;
 
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::message;
+use crate::protocol::offset_requests::{decode_commit, decode_fetch};
 use crate::protocol::wire::StrBytes;
 use crate::shard::Shard;
 use crate::storage::Slice;
@@ -157,6 +158,9 @@ macro_rules! alone {
         alone!($key, $versions, unstable None, $handler)
     };
     ($key:ident, $versions:expr, unstable $unstable:expr, $handler:path) => {
+        alone!($key, $versions, unstable $unstable, decoded by message::decode, $handler)
+    };
+    ($key:ident, $versions:expr, unstable $unstable:expr, decoded by $decode:path, $handler:path) => {
         Row {
             key: ApiKey::$key,
             versions: $versions,
@@ -165,7 +169,7 @@ macro_rules! alone {
             handler: |context, request| {
                 Box::pin(async move {
                     let version = request.header.api_version;
-                    let asked = match message::decode(request.body, version) {
+                    let asked = match $decode(request.body, version) {
                         Ok(asked) => asked,
                         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
                     };
@@ -183,8 +187,8 @@ pub static TABLE: &[Row] = &[
     ordered!(Fetch, (4, 18), fetch::handle),
     alone!(ListOffsets, (1, 10), list_offsets::handle),
     alone!(Metadata, (0, 13), metadata::handle),
-    alone!(OffsetCommit, (2, 9), offset_commit::handle),
-    alone!(OffsetFetch, (1, 9), offset_fetch::handle),
+    alone!(OffsetCommit, (2, 10), unstable Some(10), decoded by decode_commit, offset_commit::handle),
+    alone!(OffsetFetch, (1, 10), unstable Some(10), decoded by decode_fetch, offset_fetch::handle),
     alone!(FindCoordinator, (0, 6), find_coordinator::handle),
     alone!(ApiVersions, (0, 4), api_versions::handle),
     alone!(CreateTopics, (2, 7), topics::create),
