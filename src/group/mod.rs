@@ -32,6 +32,9 @@ pub mod offsets;
 pub mod settings;
 pub mod timers;
 
+#[cfg(test)]
+pub mod testing;
+
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
 use offsets::Offsets;
