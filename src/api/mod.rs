@@ -52,9 +52,9 @@ pub struct Context {
     /// The listener that the connection came in by; answers advertise its addresses.
     pub listener: Arc<str>,
     pub peer: SocketAddr,
-    /// As the last request named it.
+    /// As the last request named it, [`kept`] of it.
     pub client_id: RefCell<Option<StrBytes>>,
-    /// Name and version of the client's library, as ApiVersions told them (KIP-511).
+    /// Name and version of the client's library, as ApiVersions told them (KIP-511), [`kept`] of each.
     pub software: RefCell<Option<(Box<str>, Box<str>)>>,
 }
 
@@ -62,11 +62,21 @@ impl Context {
     /// Notes the client id of a request.
     pub fn know_client(&self, client_id: Option<&StrBytes>) {
         let mut known = self.client_id.borrow_mut();
-        if known.as_ref() != client_id {
+        let client_id = client_id.map(|id| kept(id));
+        if known.as_deref() != client_id {
             // A copy of its own: the frame that it came in is let go.
-            *known = client_id.map(|id| StrBytes::from_string(id.to_string()));
+            *known = client_id.map(|id| StrBytes::from_string(id.to_owned()));
         }
     }
+}
+
+/// What a connection keeps at most of each text by which its client names itself, in bytes. Kafka takes and
+/// keeps up to 32,767 of each; a crowd of clients would fill the memory with them.
+const CLIENT_TEXT_BYTES_MAX: usize = 256;
+
+/// The part of such a text that is kept: whole letters, [`CLIENT_TEXT_BYTES_MAX`] at most.
+fn kept(text: &str) -> &str {
+    &text[..text.floor_char_boundary(CLIENT_TEXT_BYTES_MAX)]
 }
 
 /// The operations on a topic, as bits by Kafka's numbers: what everyone may do where nobody is refused.
@@ -277,4 +287,17 @@ fn finish(mut parts: Vec<Part>) -> Reply {
     head[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
     *first = head.freeze();
     Reply::Send(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_name_the_beginning_is_kept_in_whole_letters() {
+        assert_eq!(kept("a client"), "a client");
+        assert_eq!(kept(&"x".repeat(CLIENT_TEXT_BYTES_MAX)).len(), CLIENT_TEXT_BYTES_MAX);
+        assert_eq!(kept(&"x".repeat(32_767)).len(), CLIENT_TEXT_BYTES_MAX);
+        assert_eq!(kept(&format!("x{}", "\u{e4}".repeat(1000))).len(), CLIENT_TEXT_BYTES_MAX - 1);
+    }
 }

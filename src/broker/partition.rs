@@ -219,8 +219,9 @@ impl Partition {
     }
 
     /// Waits until what was appended before is as visible as it gets without a flush: a request that came
-    /// behind a produce on one connection sees that produce.
+    /// behind a produce on one connection sees that produce. Fails where the log is offline.
     pub async fn settled(&self) -> Result<(), StorageError> {
+        self.log.check_online()?;
         self.log.written_to(self.log.log_end()).await
     }
 
@@ -247,6 +248,9 @@ impl Partition {
     /// Reads for a fetch; may wait for pages that were not in memory.
     pub async fn fetch(&self, from: FetchFrom) -> Result<Fetched, FetchRefused> {
         loop {
+            // First of all: an offline log does not know where it ends, and OFFSET_OUT_OF_RANGE would have
+            // the reader begin anew.
+            self.log.check_online().map_err(FetchRefused::Storage)?;
             self.replica.borrow().check_epoch(from.current_leader_epoch).map_err(FetchRefused::Epoch)?;
             let high_watermark = self.commit();
             let (last_stable, log_start) = (self.replica.borrow().last_stable(), self.log.log_start());
@@ -289,6 +293,11 @@ impl Partition {
         }
         self.waiters.register(wait);
         true
+    }
+
+    /// Why nobody can read or write here, once the log is offline.
+    pub fn check_online(&self) -> Result<(), StorageError> {
+        self.log.check_online()
     }
 
     pub fn check_epoch(&self, sent: i32) -> Result<(), EpochMismatch> {

@@ -49,6 +49,12 @@ pub trait StateMachine: Sized + 'static {
 
     /// Everything was replayed: deadlines begin.
     fn loaded(&mut self, now: Now);
+
+    /// The names of the pieces that the state falls into.
+    fn parts(&self) -> Vec<Rc<str>>;
+
+    /// The records that make a piece what it is now, none where it is gone.
+    fn records_of(&self, part: &str) -> Vec<Self::Record>;
 }
 
 /// What a decision comes to, besides its answer.
@@ -93,7 +99,7 @@ impl<M: StateMachine> Outcome<M> {
     /// What tests look at: the records and the effects so far, taken out. The records that a driver would
     /// apply are told apart.
     #[cfg(test)]
-    pub fn take(&mut self) -> (Vec<(M::Record, bool)>, Vec<M::Effect>) {
+    pub fn take(&mut self) -> (Taken<M::Record>, Vec<M::Effect>) {
         let records = std::mem::take(&mut self.records);
         (
             records.into_iter().map(|(record, apply)| (record, apply == Apply::Now)).collect(),
@@ -101,6 +107,10 @@ impl<M: StateMachine> Outcome<M> {
         )
     }
 }
+
+/// Records, each with whether the driver applies it.
+#[cfg(test)]
+pub type Taken<R> = Vec<(R, bool)>;
 
 /// Why a coordinator decides nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +127,8 @@ pub enum Unavailable {
 
 /// Records of one batch stay under this many bytes where several decisions share it.
 const SHARED_BATCH_BYTES: usize = 512 << 10;
+/// The state is written again when the log has grown by this many bytes since, and by twice what it took then.
+const REWRITE_BYTES_MIN: u64 = 8 << 20;
 /// How much of the log one replay step reads.
 const REPLAY_BYTES: u32 = 1 << 20;
 
@@ -131,12 +143,18 @@ pub struct Coordinator<M: StateMachine> {
     /// Rises whenever the state is dropped; what a load began under an older one is not installed.
     generation: Cell<u64>,
     perform: Box<dyn Fn(Vec<M::Effect>)>,
+    /// Bytes that a replay would read behind the last rewrite, and what that rewrite took.
+    grown_bytes: Cell<u64>,
+    rewrite_bytes: Cell<u64>,
 }
 
 enum State<M> {
     Loading,
     Active(M),
+    /// Lost with a failed append, or stopped.
     Gone,
+    /// The log holds what cannot be read: it would be lost by going on.
+    Unreadable,
 }
 
 /// The decisions that share one append.
@@ -184,12 +202,23 @@ impl<M: StateMachine, R> Decided<M, R> {
     }
 }
 
+/// Why a partition cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the record at offset {offset} cannot be read: {error}")]
+    Record { offset: Offset, error: StoredError },
+    #[error("the batch at offset {offset} cannot be read: {error}")]
+    Batch { offset: Offset, error: String },
+}
+
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     pub records: u64,
     pub bytes: u64,
-    /// Records of other kinds, or that could not be read, and were passed over.
+    /// Records of other kinds, which were passed over.
     pub skipped: u64,
 }
 
@@ -204,6 +233,8 @@ impl<M: StateMachine> Coordinator<M> {
             newest: RefCell::default(),
             generation: Cell::new(0),
             perform,
+            grown_bytes: Cell::new(0),
+            rewrite_bytes: Cell::new(0),
         })
     }
 
@@ -215,7 +246,7 @@ impl<M: StateMachine> Coordinator<M> {
     pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
         match &*self.state.borrow() {
             State::Active(state) => Some(look(state)),
-            State::Loading | State::Gone => None,
+            State::Loading | State::Gone | State::Unreadable => None,
         }
     }
 
@@ -233,7 +264,7 @@ impl<M: StateMachine> Coordinator<M> {
             let state = match &mut *state {
                 State::Active(state) => state,
                 State::Loading => return Err(Unavailable::Loading),
-                State::Gone => return Err(Unavailable::NotHere),
+                State::Gone | State::Unreadable => return Err(Unavailable::NotHere),
             };
             let answer = decide(state, &mut outcome);
             if !outcome.records.is_empty() && !self.gather(state, outcome.records) {
@@ -313,6 +344,7 @@ impl<M: StateMachine> Coordinator<M> {
     /// Appends what a turn has gathered, and settles it when that is committed.
     fn append(self: &Rc<Self>, turn: &Rc<Turn<M>>) {
         let batch = turn.batch.take().build().expect("an uncompressed batch is built");
+        self.grown_bytes.set(self.grown_bytes.get() + batch.len() as u64);
         let appended = self.partition.append_own(batch, Acks::All);
         let (coordinator, turn) = (self.clone(), turn.clone());
         tasks::spawn(Queue::Requests, async move {
@@ -356,13 +388,57 @@ impl<M: StateMachine> Coordinator<M> {
         matches!(*self.state.borrow(), State::Gone)
     }
 
+    /// Whether a replay would read far more than the state is made of.
+    pub fn wants_rewrite(&self) -> bool {
+        self.grown_bytes.get() > REWRITE_BYTES_MIN.max(2 * self.rewrite_bytes.get())
+    }
+
+    /// Writes the whole state again, piece by piece between other decisions, and moves the log's start behind
+    /// what that replaces. So a replay stays in bounds however long the topic lives, and whoever compacts it.
+    /// Every piece is whole in its batch, and what changes meanwhile is appended after it.
+    ///
+    /// # Errors
+    /// The state went away before it was written: nothing is lost, the log's start stays.
+    pub async fn rewrite(self: &Rc<Self>) -> Result<Offset, Unavailable> {
+        self.end_turn();
+        let begin = self.partition.log().log_end();
+        self.grown_bytes.set(0);
+        let parts = self.peek(M::parts).ok_or(Unavailable::NotHere)?;
+        for part in parts {
+            let written = self.decide(|state, outcome| {
+                state.records_of(&part).into_iter().for_each(|record| outcome.applied_record(record));
+            })?;
+            // One piece at a time: requests go between.
+            written.committed().await?;
+        }
+        self.rewrite_bytes.set(self.grown_bytes.take());
+        self.partition.log().advance_log_start(begin);
+        Ok(begin)
+    }
+
     /// Replays the partition into `state`, then decides. Runs on the queue of its caller and gives way often.
     ///
     /// # Errors
-    /// The log cannot be read; the coordinator stays unavailable.
-    pub async fn load(&self, mut state: M) -> Result<Replayed, ReadError> {
+    /// The log cannot be read, or holds what is not a record of this state's kinds; the coordinator stays
+    /// unavailable. Records of unknown types are passed over, as Kafka does.
+    pub async fn load(&self, mut state: M) -> Result<Replayed, LoadError> {
         let generation = self.generation.get();
         self.state.replace(State::Loading);
+        let replayed = self.replay(&mut state).await;
+        if self.generation.get() == generation {
+            self.state.replace(match &replayed {
+                Ok(_) => {
+                    state.loaded(clock::now());
+                    State::Active(state)
+                }
+                Err(_) => State::Unreadable,
+            });
+        }
+        replayed
+    }
+
+    async fn replay(&self, state: &mut M) -> Result<Replayed, LoadError> {
+        let offline = |error| LoadError::Read(ReadError::Offline(error));
         let log = self.partition.log();
         let mut replay = Replay::<M>::default();
         let mut next = log.log_start();
@@ -373,21 +449,15 @@ impl<M: StateMachine> Coordinator<M> {
             }
             match log.read(next, end, REPLAY_BYTES, true) {
                 Ok(Some(slice)) => {
-                    let bytes = log.bytes_of(&slice).await.map_err(ReadError::Offline)?;
-                    next = replay.take(&mut state, &bytes, next).await;
+                    let bytes = log.bytes_of(&slice).await.map_err(offline)?;
+                    next = replay.take(state, &bytes, next).await?;
                 }
                 Ok(None) => break,
-                Err(ReadError::Cold(cold)) => log.warm(cold).await.map_err(ReadError::Offline)?,
-                Err(error) => {
-                    self.state.replace(State::Gone);
-                    return Err(error);
-                }
+                Err(ReadError::Cold(cold)) => log.warm(cold).await.map_err(offline)?,
+                Err(error) => return Err(error.into()),
             }
         }
-        state.loaded(clock::now());
-        if self.generation.get() == generation {
-            self.state.replace(State::Active(state));
-        }
+        self.grown_bytes.set(replay.done.bytes);
         Ok(replay.done)
     }
 }
@@ -406,52 +476,322 @@ impl<M: StateMachine> Default for Replay<M> {
 
 impl<M: StateMachine> Replay<M> {
     /// Takes the whole batches in `bytes` from the offset `from` on; returns where to go on.
-    async fn take(&mut self, state: &mut M, bytes: &[u8], from: Offset) -> Offset {
+    async fn take(&mut self, state: &mut M, bytes: &[u8], from: Offset) -> Result<Offset, LoadError> {
+        let unreadable =
+            |offset, error: &dyn std::fmt::Display| LoadError::Batch { offset, error: error.to_string() };
         let mut next = from;
         for batch in BatchIter::new(bytes) {
-            let Ok(batch) = batch else { break };
+            let batch = batch.map_err(|error| unreadable(next, &error))?;
+            self.take_batch(state, &batch, from)?;
             next = batch.header.next_offset();
-            self.take_batch(state, &batch, from);
             glommio::yield_if_needed().await;
         }
-        // A batch that cannot be read ends the step; what lies behind it is still looked at.
-        if next == from { from.plus(1) } else { next }
+        match next > from {
+            true => Ok(next),
+            false => Err(unreadable(from, &"it is cut")),
+        }
     }
 
-    fn take_batch(&mut self, state: &mut M, batch: &Batch<'_>, from: Offset) {
+    fn take_batch(&mut self, state: &mut M, batch: &Batch<'_>, from: Offset) -> Result<(), LoadError> {
+        let base = batch.header.base_offset();
+        let unreadable =
+            |error: &dyn std::fmt::Display| LoadError::Batch { offset: base, error: error.to_string() };
         self.done.bytes += batch.bytes.len() as u64;
-        let attributes = batch.header.attributes();
-        let producer = batch.header.producer_id().0;
-        let Ok(opened) = batch.open(&OpenLimits::default()) else {
-            self.done.skipped += batch.header.record_count.get().max(0) as u64;
-            return;
-        };
+        let opened = batch.open(&OpenLimits::default()).map_err(|error| unreadable(&error))?;
         for record in RecordIter::new(&opened, batch.header.record_count.get()) {
-            let Ok(record) = record else { break };
-            if batch.header.base_offset().plus(record.offset_delta.into()) < from {
+            let record = record.map_err(|error| unreadable(&error))?;
+            let offset = base.plus(record.offset_delta.into());
+            if offset < from {
                 continue;
             }
             self.done.records += 1;
-            if attributes.is_control() {
-                // The key of a marker is `version i16, type i16`; type 1 commits, 0 aborts.
-                let held = self.open.remove(&producer).unwrap_or_default();
-                if record.key.is_some_and(|key| key.get(2..4) == Some(&[0, 1])) {
-                    held.into_iter().for_each(|record| state.apply(record));
-                }
+            let Some(key) = record.key else {
+                self.done.skipped += 1;
+                continue;
+            };
+            if batch.header.attributes().is_control() {
+                self.end_transaction(state, batch.header.producer_id().0, key);
                 continue;
             }
-            match record.key.map(|key| M::decode(key, record.value)) {
-                Some(Ok(Some(decoded))) if attributes.is_transactional() => {
-                    self.open.entry(producer).or_default().push(decoded);
+            match M::decode(key, record.value) {
+                Ok(Some(decoded)) if batch.header.attributes().is_transactional() => {
+                    self.open.entry(batch.header.producer_id().0).or_default().push(decoded);
                 }
-                Some(Ok(Some(decoded))) => state.apply(decoded),
-                Some(Ok(None)) => self.done.skipped += 1,
-                Some(Err(error)) => {
+                Ok(Some(decoded)) => state.apply(decoded),
+                Ok(None) => self.done.skipped += 1,
+                Err(StoredError::UnknownType(kind)) => {
                     self.done.skipped += 1;
-                    tracing::warn!(%error, "a coordinator's record cannot be read and is passed over");
+                    tracing::warn!(kind, %offset, "a record of an unknown type is passed over");
                 }
-                None => self.done.skipped += 1,
+                Err(error) => return Err(LoadError::Record { offset, error }),
             }
         }
+        Ok(())
+    }
+
+    /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits.
+    fn end_transaction(&mut self, state: &mut M, producer: i64, key: &[u8]) {
+        let held = self.open.remove(&producer).unwrap_or_default();
+        if key.get(2..4) == Some(&[0, 1]) {
+            held.into_iter().for_each(|record| state.apply(record));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::broker::partition::log_config;
+    use crate::broker::replica::Leadership;
+    use crate::config::TopicConfig;
+    use crate::protocol::compression::{Compression, CompressionLevels};
+    use crate::runtime::shards::{self, RuntimeOptions};
+    use crate::storage::{Appender, Log, Opening};
+    use crate::types::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
+
+    /// Words by name.
+    #[derive(Default)]
+    struct Words(BTreeMap<String, String>);
+
+    impl StateMachine for Words {
+        type Record = (String, Option<String>);
+        type Effect = String;
+
+        fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self::Record>, StoredError> {
+            let text =
+                |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| StoredError::Invalid("text"));
+            match key {
+                b"foreign" => Ok(None),
+                b"unknown" => Err(StoredError::UnknownType(99)),
+                key => Ok(Some((text(key)?, value.map(text).transpose()?))),
+            }
+        }
+
+        fn encode(record: &Self::Record) -> Result<(Vec<u8>, Option<Vec<u8>>), StoredError> {
+            match record.0.as_str() {
+                "unencodable" => Err(StoredError::Invalid("name")),
+                name => Ok((name.into(), record.1.clone().map(Into::into))),
+            }
+        }
+
+        fn apply(&mut self, (name, word): Self::Record) {
+            match word {
+                Some(word) => self.0.insert(name, word),
+                None => self.0.remove(&name),
+            };
+        }
+
+        fn loaded(&mut self, _now: Now) {}
+
+        fn parts(&self) -> Vec<Rc<str>> {
+            self.0.keys().map(|name| name.as_str().into()).collect()
+        }
+
+        fn records_of(&self, part: &str) -> Vec<Self::Record> {
+            self.0.get(part).map(|word| (part.to_owned(), Some(word.clone()))).into_iter().collect()
+        }
+    }
+
+    type Performed = Rc<RefCell<Vec<String>>>;
+
+    /// Runs `test` on a core with an appender.
+    fn on_a_core<Fut: Future<Output = ()> + 'static>(
+        test: impl Fn(PathBuf, Rc<Appender>) -> Fut + Send + Clone + 'static,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let options = RuntimeOptions { cores: vec![0], name: "test".into() };
+        shards::run(&options, move || {
+            let (test, path) = (test.clone(), path.clone());
+            async move {
+                let appender = Appender::new();
+                let writer = tasks::spawn(Queue::Requests, appender.clone().run());
+                test(path, appender.clone()).await;
+                appender.stop();
+                writer.await;
+            }
+        })
+        .unwrap();
+    }
+
+    async fn partition(dir: &Path, appender: &Rc<Appender>) -> Rc<Partition> {
+        let opening = Opening {
+            clean: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+            topic_id: None,
+            progress: None,
+        };
+        let config = TopicConfig::default();
+        let log = Log::open(dir.join("words-0"), Rc::new(log_config(&config, 1000)), opening, appender);
+        let leadership = Leadership {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: vec![NodeId(1)],
+        };
+        let id = TopicId::random();
+        Partition::leading("words".into(), id, PartitionId(0), log.await.unwrap(), leadership, &config)
+    }
+
+    async fn coordinator(partition: &Rc<Partition>) -> (Rc<Coordinator<Words>>, Performed) {
+        let performed = Performed::default();
+        let perform = performed.clone();
+        let new = Coordinator::new(
+            partition.clone(),
+            Box::new(move |effects| perform.borrow_mut().extend(effects)),
+        );
+        new.load(Words::default()).await.unwrap();
+        (new, performed)
+    }
+
+    fn set(
+        coordinator: &Rc<Coordinator<Words>>,
+        name: &str,
+        word: Option<&str>,
+    ) -> Result<Decided<Words, ()>, Unavailable> {
+        coordinator.decide(|_, outcome| {
+            outcome.record((name.to_owned(), word.map(str::to_owned)));
+            outcome.effect(format!("{name} is kept"));
+        })
+    }
+
+    fn words(coordinator: &Coordinator<Words>) -> BTreeMap<String, String> {
+        coordinator.peek(|words| words.0.clone()).expect("a state")
+    }
+
+    #[test]
+    fn decisions_of_a_turn_share_a_batch_and_their_answers_wait_for_it() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            let first = set(&coordinator, "a", Some("1")).unwrap();
+            let second = set(&coordinator, "b", Some("2")).unwrap();
+            // A decision that only looks sees what is not committed, so its answer waits as well.
+            let looks = coordinator.decide(|words, _| words.0.len()).unwrap();
+            assert!(performed.borrow().is_empty() && looks.after.is_some());
+            assert_eq!(looks.committed().await, Ok(2));
+            first.committed().await.unwrap();
+            second.committed().await.unwrap();
+            assert_eq!(*performed.borrow(), ["a is kept", "b is kept"]);
+            let slice = partition.log().read(Offset::ZERO, Offset(2), 1 << 20, true).unwrap().unwrap();
+            let bytes = partition.log().bytes_of(&slice).await.unwrap();
+            let counts: Vec<_> =
+                BatchIter::new(&bytes).map(|batch| batch.unwrap().header.record_count.get()).collect();
+            assert_eq!(counts, [2]);
+            assert!(coordinator.decide(|_, _| ()).unwrap().after.is_none(), "nothing is under way");
+        });
+    }
+
+    #[test]
+    fn a_replay_gives_the_state_that_was_and_passes_over_what_it_cannot_read() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            for (name, word) in [("a", Some("1")), ("b", Some("2")), ("a", Some("3")), ("b", None)] {
+                set(&first, name, word).unwrap().committed().await.unwrap();
+            }
+            let mut foreign =
+                BatchBuilder::new().compression(Compression::Zstd, CompressionLevels::default());
+            foreign.append(1, Some(b"foreign"), Some(b"x"), &[]);
+            foreign.append(1, Some(b"unknown"), Some(b"x"), &[]);
+            foreign.append(1, None, Some(b"x"), &[]);
+            foreign.append(1, Some(b"c"), Some(b"4"), &[]);
+            let appended = partition.append_own(foreign.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let (second, _) = coordinator(&partition).await;
+            let wanted = [("a", "3"), ("c", "4")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+            assert_eq!(words(&second), BTreeMap::from(wanted));
+            first.stop();
+            assert!(set(&first, "a", None).is_err());
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_passed_over_in_silence() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let mut wrong = BatchBuilder::new();
+            wrong.append(1, Some(b"a"), Some(b"1"), &[]);
+            wrong.append(1, Some(&[0xFF]), Some(b"x"), &[]);
+            let appended = partition.append_own(wrong.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let coordinator = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let failed = coordinator.load(Words::default()).await;
+            assert!(matches!(failed, Err(LoadError::Record { offset: Offset(1), .. })), "{failed:?}");
+            assert!(!coordinator.needs_load() && coordinator.peek(|_| ()).is_none());
+        });
+    }
+
+    #[test]
+    fn records_of_a_transaction_count_when_it_was_committed() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let batch = |producer: i64, name: &str| {
+                let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
+                batch.append(1, Some(name.as_bytes()), Some(b"x"), &[]);
+                batch.build().unwrap()
+            };
+            let marker = |producer: i64, kind: u8| {
+                let mut marker =
+                    BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
+                marker.append(1, Some(&[0, 0, 0, kind]), Some(&[0; 6]), &[]);
+                marker.build().unwrap()
+            };
+            let all = [batch(1, "kept"), batch(2, "aborted"), batch(3, "open"), marker(2, 0), marker(1, 1)];
+            for bytes in all {
+                let appended = partition.append_own(bytes, Acks::All).unwrap();
+                partition.keep_promise(&appended).await.unwrap();
+            }
+            let (coordinator, _) = coordinator(&partition).await;
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["kept"]);
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_appended_drops_the_state_for_the_log() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            set(&coordinator, "a", Some("1")).unwrap().committed().await.unwrap();
+            let waits = set(&coordinator, "b", Some("2")).unwrap();
+            assert!(matches!(set(&coordinator, "unencodable", Some("3")), Err(Unavailable::Failed)));
+            assert_eq!(waits.committed().await, Err(Unavailable::Failed));
+            assert!(coordinator.needs_load());
+            assert!(matches!(coordinator.decide(|_, _| ()), Err(Unavailable::NotHere)));
+            coordinator.load(Words::default()).await.unwrap();
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["a"]);
+            assert_eq!(*performed.borrow(), ["a is kept"]);
+        });
+    }
+
+    #[test]
+    fn a_rewrite_keeps_the_state_and_shortens_the_replay() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            for n in 0..200 {
+                let name = format!("n{}", n % 10);
+                set(&first, &name, Some(&n.to_string())).unwrap().committed().await.unwrap();
+            }
+            let begin = {
+                let rewriting = first.rewrite();
+                let changing = async {
+                    // Between two pieces of the rewrite.
+                    tasks::yield_now().await;
+                    set(&first, "n9", None).unwrap().committed().await.unwrap();
+                };
+                futures_lite::future::zip(rewriting, changing).await.0.unwrap()
+            };
+            assert_eq!((begin, partition.log().log_start()), (Offset(200), Offset(200)));
+            let second = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let replayed = second.load(Words::default()).await.unwrap();
+            assert!(replayed.records <= 12, "{replayed:?}");
+            assert_eq!(words(&second), words(&first));
+            assert_eq!(words(&second).len(), 9);
+        });
     }
 }

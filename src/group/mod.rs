@@ -6,7 +6,7 @@
 //! | [`classic`] | JoinGroup, SyncGroup, Heartbeat, LeaveGroup |
 //! | [`consumer`] | the consumer protocol of KIP-848 |
 //! | [`listing`] | ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups |
-//! | `assignors`, `regex` | what consumer groups compute: pure functions over plain values |
+//! | [`assignors`], [`regex`] | what consumer groups compute: pure functions over plain values |
 //! | [`settings`], [`timers`] | configuration, typed; deadlines by key |
 //!
 //! A decision takes a request, a [`Context`] and an [`Outcome`] for its records and effects. What is stored
@@ -22,13 +22,16 @@ use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use crate::broker::state_machine::{self, StateMachine};
 use crate::clock::Now;
 use crate::metadata::Image;
+use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::StoredError;
-use crate::protocol::stored::group::Record;
+use crate::protocol::stored::group::{GroupMetadataKey, Record};
 
+pub mod assignors;
 pub mod classic;
 pub mod consumer;
 pub mod listing;
 pub mod offsets;
+pub mod regex;
 pub mod settings;
 pub mod timers;
 
@@ -76,7 +79,9 @@ pub enum Effect {
 pub struct Work(pub Box<dyn FnOnce() -> Worked + Send>);
 
 /// What a computation came to.
-pub struct Worked(pub Box<dyn FnOnce(&mut Groups, &Context<'_>, &mut Outcome) + Send>);
+pub struct Worked(pub Box<TakeResult>);
+
+type TakeResult = dyn FnOnce(&mut Groups, &Context<'_>, &mut Outcome) + Send;
 
 /// Who sends a request, as groups remember it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +113,98 @@ pub struct Groups {
     groups: AHashMap<Rc<str>, Group>,
     offsets: Offsets,
     timers: Timers<Timer>,
+}
+
+/// From when the retention of a group's offsets counts, where the commit itself did not say when it expires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OffsetRetention {
+    /// None of them expires now.
+    Kept,
+    SinceCommit,
+    /// Milliseconds since 1970.
+    Since(i64),
+}
+
+/// What the kinds of groups answer for offsets and for whatever else does not care which kind it is.
+impl Group {
+    /// Whether the group has no members.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Group::Classic(group) => group.is_empty(),
+            Group::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    /// Whether a member reads the topic, so that its offsets are not to be deleted and do not expire.
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Group::Classic(group) => group.is_subscribed_to(topic),
+            Group::Consumer(group) => group.is_subscribed_to(topic),
+        }
+    }
+
+    /// Whether this member may commit offsets now. `generation_or_epoch` is -1 and `member_id` empty for who is
+    /// no member; `version` is of the OffsetCommit request.
+    ///
+    /// # Errors
+    /// Kafka's code for a member that is not there, is fenced, or is behind.
+    pub fn validate_commit(
+        &self,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation_or_epoch: i32,
+        is_transactional: bool,
+        version: i16,
+    ) -> Result<(), ApiError> {
+        match self {
+            Group::Classic(group) => {
+                group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional, version)
+            }
+            Group::Consumer(group) => {
+                group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional, version)
+            }
+        }
+    }
+
+    /// Whether this member may read the group's offsets. `None` and -1 for who is no member.
+    ///
+    /// # Errors
+    /// As [`Group::validate_commit`].
+    pub fn validate_fetch(&self, member_id: Option<&str>, member_epoch: i32) -> Result<(), ApiError> {
+        match self {
+            // A classic group's members say nothing of themselves here.
+            Group::Classic(_) => Ok(()),
+            Group::Consumer(group) => group.validate_fetch(member_id, member_epoch),
+        }
+    }
+
+    /// Whether offsets may be deleted by themselves.
+    ///
+    /// # Errors
+    /// NON_EMPTY_GROUP where members are there whose subscription nobody can know.
+    pub fn validate_offset_delete(&self) -> Result<(), ApiError> {
+        match self {
+            Group::Classic(group) => group.validate_offset_delete(),
+            Group::Consumer(_) => Ok(()),
+        }
+    }
+
+    pub fn offset_retention(&self) -> OffsetRetention {
+        match self {
+            Group::Classic(group) => group.offset_retention(),
+            Group::Consumer(_) => OffsetRetention::SinceCommit,
+        }
+    }
+
+    /// The records that delete the group; its offsets have records of their own.
+    pub fn tombstones(&self, id: &str) -> Vec<Record> {
+        match self {
+            Group::Classic(_) => {
+                vec![Record::GroupMetadata(GroupMetadataKey { group: id.to_owned() }, None)]
+            }
+            Group::Consumer(group) => group.tombstones(id),
+        }
+    }
 }
 
 impl Groups {
@@ -180,6 +277,14 @@ impl StateMachine for Groups {
         self.classic_loaded(now);
         self.consumers_loaded(now);
         self.timers.set(Timer::Expiry, now.ticks_ms);
+    }
+
+    fn parts(&self) -> Vec<Rc<str>> {
+        Vec::new()
+    }
+
+    fn records_of(&self, _part: &str) -> Vec<Record> {
+        Vec::new()
     }
 }
 

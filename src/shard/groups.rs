@@ -41,6 +41,7 @@ pub struct GroupCoordinator {
     machine: Rc<Coordinator<Groups>>,
     waiting: RefCell<AHashMap<Ticket, flume::Sender<Answer>>>,
     next_ticket: Cell<u64>,
+    rewriting: Cell<bool>,
 }
 
 impl GroupCoordinator {
@@ -57,6 +58,7 @@ impl GroupCoordinator {
                 machine: Coordinator::new(partition, Box::new(perform)),
                 waiting: RefCell::default(),
                 next_ticket: Cell::new(0),
+                rewriting: Cell::new(false),
             }
         })
     }
@@ -158,6 +160,28 @@ impl GroupCoordinator {
                     tracing::error!(partition = %name, %error, "groups and offsets cannot be loaded")
                 }
             }
+        })
+        .detach();
+    }
+
+    /// Writes the state again where the log has outgrown it; the log's start is durable then.
+    fn rewrite_if_grown(self: &Rc<Self>) {
+        if !self.machine.wants_rewrite() || self.rewriting.replace(true) {
+            return;
+        }
+        let coordinator = self.clone();
+        tasks::spawn(Queue::Background, async move {
+            let name = coordinator.machine.partition().name();
+            match coordinator.machine.rewrite().await {
+                Ok(begin) => {
+                    tracing::info!(partition = %name, %begin, "groups and offsets are written again");
+                    if let Err(error) = current().keep_log_starts().await {
+                        tracing::warn!(partition = %name, %error, "the log's new start is not kept yet");
+                    }
+                }
+                Err(reason) => tracing::debug!(partition = %name, ?reason, "groups are not written again"),
+            }
+            coordinator.rewriting.set(false);
         })
         .detach();
     }
@@ -292,6 +316,7 @@ impl Shard {
                     coordinator.waiting.take();
                     coordinator.load();
                 }
+                coordinator.rewrite_if_grown();
                 let due = |groups: &Groups| groups.next_tick_ms().is_some_and(|at| at <= now_ms);
                 if coordinator.peek(due) == Some(true) {
                     let _gone = coordinator.decide(|groups, context, outcome| {

@@ -1,14 +1,11 @@
 //! The records of `__consumer_offsets`, as Kafka 4.1's schemas of the same names describe them.
 //!
 //! ```text
-//! record's key     record type   i16, the number in `records!` below
-//!                  the key's fields, in version 0
-//! record's value   version       i16, of that record type
-//!                  the value's fields in that version; no value at all takes the key away (a tombstone)
+//! key     record type i16 (the number in `records!` below), then the key's fields in version 0
+//! value   version i16, then the fields in that version; no value takes the key away (a tombstone)
 //! ```
 //!
-//! Every version is read; a value is written in the version that Kafka 4.1 writes, so that a 4.1 broker and
-//! one before it read what stands here. Kafka's CoordinatorRecordSerde is the source.
+//! Every version is read; a value is written in the version that Kafka 4.1 writes.
 
 use bytes::Bytes;
 
@@ -92,7 +89,8 @@ records! {
         ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue) = 16, written 0;
 }
 
-/// The record type that brokers before 0.9 gave offset commits: the fields of type 1, so it is read as that.
+/// The record type that old brokers gave offset commits. The fields are those of type 1, so it becomes that, with
+/// a value of any version where Kafka 4.1 takes version 0 only.
 const LEGACY_OFFSET_COMMIT: i16 = 0;
 /// The only version of an offset commit that holds an expiry.
 const OFFSET_COMMIT_WITH_EXPIRY: i16 = 1;
