@@ -86,6 +86,9 @@ pub struct ClassicGroup {
     pub(super) came_in_delay: bool,
     pub(super) initial_delay: Option<InitialDelay>,
     member_bytes: usize,
+    /// What its last record says, so that it can be written again while a round runs. `None` for a group that
+    /// commits alone have made.
+    written: Option<Box<GroupMetadataValue>>,
 }
 
 impl ClassicGroup {
@@ -111,17 +114,19 @@ impl ClassicGroup {
             came_in_delay: false,
             initial_delay: None,
             member_bytes: 0,
+            written: None,
         }
     }
 
-    /// A group that only keeps offsets, made by a commit. No record says that it is there.
-    pub fn simple(id: Rc<str>, now_ms: i64) -> ClassicGroup {
-        ClassicGroup::new(id, now_ms)
+    /// A group that only keeps offsets, made by a commit. No record of its own says that it is there.
+    pub fn simple(id: Rc<str>) -> ClassicGroup {
+        ClassicGroup { state_since_ms: None, ..ClassicGroup::new(id, 0) }
     }
 
     /// A group as a record says it was: with members it is stable.
     pub fn from_record(value: GroupMetadataValue, id: Rc<str>) -> ClassicGroup {
         let mut group = ClassicGroup::new(id, 0);
+        group.written = Some(Box::new(value.clone()));
         group.state_since_ms = (value.current_state_timestamp != -1).then_some(value.current_state_timestamp);
         group.generation = value.generation;
         group.protocol_type = Some(value.protocol_type).filter(|kind| !kind.is_empty()).map(Rc::from);
@@ -165,8 +170,8 @@ impl ClassicGroup {
         });
     }
 
-    /// The record that says what the group is now.
-    pub fn record(&self) -> Record {
+    /// What a record says that is written now.
+    fn value(&self) -> GroupMetadataValue {
         let protocol = self.protocol.as_deref();
         let members = self.members.iter().map(|member| MemberMetadata {
             member_id: member.id.to_string(),
@@ -178,39 +183,40 @@ impl ClassicGroup {
             subscription: protocol.and_then(|name| member.metadata(name)).cloned().unwrap_or_default(),
             assignment: member.assignment.clone(),
         });
-        let value = GroupMetadataValue {
+        GroupMetadataValue {
             protocol_type: self.protocol_type.as_deref().unwrap_or_default().to_owned(),
             generation: self.generation,
             protocol: protocol.map(str::to_owned),
             leader: self.leader.as_deref().map(str::to_owned),
             current_state_timestamp: self.state_since_ms.unwrap_or(-1),
             members: members.collect(),
-        };
+        }
+    }
+
+    /// The record of the group as it is now: stable, or empty.
+    pub(super) fn write(&mut self) -> Record {
+        assert!(matches!(self.state, State::Stable | State::Empty), "a round that runs is not written");
+        let value = self.value();
+        self.written = Some(Box::new(value.clone()));
         Record::GroupMetadata(self.key(), Some(value))
     }
 
-    /// The record of a group that has just been made, whatever its first member may have begun.
-    pub fn birth_record(&self) -> Record {
-        let value = GroupMetadataValue {
-            current_state_timestamp: self.state_since_ms.unwrap_or(-1),
-            ..GroupMetadataValue::default()
-        };
-        Record::GroupMetadata(self.key(), Some(value))
+    /// The records that make the group what it is: its last one, whatever has begun since.
+    pub fn records(&self) -> Vec<Record> {
+        let written = self.written.iter();
+        written.map(|value| Record::GroupMetadata(self.key(), Some((**value).clone()))).collect()
     }
 
-    /// The record that takes the group away.
-    pub fn tombstone(&self) -> Record {
-        Record::GroupMetadata(self.key(), None)
+    /// Checks that a group that is stable or empty is what its last record says.
+    #[cfg(test)]
+    pub fn check_written(&self) {
+        if let (State::Stable | State::Empty, Some(written)) = (self.state, &self.written) {
+            assert_eq!(**written, self.value(), "group {} is not what was written", self.id);
+        }
     }
 
     fn key(&self) -> GroupMetadataKey {
         GroupMetadataKey { group: self.id.to_string() }
-    }
-
-    /// What its last record says, as a record; `None` while the group has gone on since.
-    #[cfg(test)]
-    pub fn stored(&self) -> Option<Record> {
-        matches!(self.state, State::Empty | State::Stable).then(|| self.record())
     }
 
     pub fn id(&self) -> &Rc<str> {
@@ -222,7 +228,7 @@ impl ClassicGroup {
         self.state == State::Empty
     }
 
-    /// Whether it was made by commits alone, so that no record of its own stands for it.
+    /// Whether nobody has been in it: it was made by commits, or by a join that came to nothing.
     pub fn is_simple(&self) -> bool {
         self.protocol_type.is_none() && self.is_empty() && self.pending.is_empty()
     }

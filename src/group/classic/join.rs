@@ -104,8 +104,8 @@ impl Groups {
                 return answer(outcome, ticket, refused(ResponseError::UnknownMemberId, joining.id()));
             }
             let id: Rc<str> = Rc::from(id);
-            let group = ClassicGroup::new(id.clone(), context.now.wall_ms);
-            outcome.applied_record(group.birth_record());
+            let mut group = ClassicGroup::new(id.clone(), context.now.wall_ms);
+            outcome.applied_record(group.write());
             self.groups.insert(id, Group::Classic(group));
         }
         if let Some(mut round) = self.round(id, context, outcome) {

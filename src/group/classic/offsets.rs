@@ -2,17 +2,9 @@
 
 use kafka_protocol::error::ResponseError;
 
+use super::super::{Context, Groups, OffsetRetention, Outcome};
 use super::group::{ClassicGroup, State};
-
-/// Since when the time counts after which an offset expires.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExpiresSince {
-    /// The moment at which the group became empty, in wall-clock milliseconds.
-    Empty(i64),
-    /// The offset's own commit; topics that are subscribed to are left out by
-    /// [`ClassicGroup::is_subscribed_to`].
-    Commit,
-}
+use crate::protocol::api_error::ApiError;
 
 impl ClassicGroup {
     /// Whether an OffsetCommit may be taken. Generation -1 is that of tools and of consumers without a group,
@@ -22,6 +14,16 @@ impl ClassicGroup {
     /// UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION; REBALANCE_IN_PROGRESS while the leader
     /// assigns.
     pub fn validate_commit(
+        &self,
+        member: &str,
+        instance: Option<&str>,
+        generation: i32,
+        is_transactional: bool,
+    ) -> Result<(), ApiError> {
+        self.check_commit(member, instance, generation, is_transactional).map_err(ApiError::bare)
+    }
+
+    fn check_commit(
         &self,
         member: &str,
         instance: Option<&str>,
@@ -45,23 +47,15 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// Whether an OffsetFetch may be answered: always, for Kafka refuses only groups that are being removed.
-    ///
-    /// # Errors
-    /// None.
-    pub fn validate_fetch(&self) -> Result<(), ResponseError> {
-        Ok(())
-    }
-
     /// Whether an OffsetDelete may be carried out. Offsets of topics that a consumer subscribes to are refused
     /// one by one, by [`ClassicGroup::is_subscribed_to`].
     ///
     /// # Errors
     /// NON_EMPTY_GROUP where other members than consumers are there.
-    pub fn validate_offset_delete(&self) -> Result<(), ResponseError> {
+    pub fn validate_offset_delete(&self) -> Result<(), ApiError> {
         match self.state == State::Empty || self.is_consumers() {
             true => Ok(()),
-            false => Err(ResponseError::NonEmptyGroup),
+            false => Err(ApiError::bare(ResponseError::NonEmptyGroup)),
         }
     }
 
@@ -69,22 +63,34 @@ impl ClassicGroup {
     ///
     /// # Errors
     /// NON_EMPTY_GROUP.
-    pub fn validate_delete(&self) -> Result<(), ResponseError> {
+    pub fn validate_delete(&self) -> Result<(), ApiError> {
         match self.state {
             State::Empty => Ok(()),
-            _ => Err(ResponseError::NonEmptyGroup),
+            _ => Err(ApiError::bare(ResponseError::NonEmptyGroup)),
         }
     }
 
-    /// Since when its offsets' retention counts; `None` while they do not expire.
-    pub fn offsets_expire_since(&self) -> Option<ExpiresSince> {
+    /// From when the retention of its offsets counts. Those of topics that are subscribed to are left out by
+    /// [`ClassicGroup::is_subscribed_to`].
+    pub fn offset_retention(&self) -> OffsetRetention {
         if self.protocol_type.is_none() {
-            return Some(ExpiresSince::Commit);
+            return OffsetRetention::SinceCommit;
         }
         match self.state {
-            State::Empty => Some(self.state_since_ms.map_or(ExpiresSince::Commit, ExpiresSince::Empty)),
-            State::Stable if self.is_consumers() && self.subscribed.is_some() => Some(ExpiresSince::Commit),
-            _ => None,
+            // Records of old versions do not say since when.
+            State::Empty => self.state_since_ms.map_or(OffsetRetention::SinceCommit, OffsetRetention::Since),
+            State::Stable if self.is_consumers() && self.subscribed.is_some() => OffsetRetention::SinceCommit,
+            _ => OffsetRetention::Kept,
+        }
+    }
+}
+
+impl Groups {
+    /// A member has committed offsets, which keeps its session alive.
+    pub(in crate::group) fn classic_committed(&mut self, group: &str, member: &str, context: &Context<'_>) {
+        let mut none = Outcome::default();
+        if let Some(mut round) = self.round(group, context, &mut none) {
+            round.hear_of(member);
         }
     }
 }

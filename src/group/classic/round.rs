@@ -33,7 +33,8 @@ impl Round<'_> {
 
     /// Writes down what the group is now.
     pub fn store(&mut self) {
-        self.outcome.applied_record(self.group.record());
+        let record = self.group.write();
+        self.outcome.applied_record(record);
     }
 
     /// Counts a member's session from now on.
