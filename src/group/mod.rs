@@ -35,6 +35,9 @@ pub mod regex;
 pub mod settings;
 pub mod timers;
 
+#[cfg(test)]
+pub mod testing;
+
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
 use offsets::Offsets;
@@ -155,7 +158,7 @@ impl Group {
     ) -> Result<(), ApiError> {
         match self {
             Group::Classic(group) => {
-                group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional, version)
+                group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional)
             }
             Group::Consumer(group) => {
                 group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional, version)
@@ -196,7 +199,7 @@ impl Group {
     /// The records that make the group what it is, as far as it is stored; its offsets have records of their own.
     pub fn records(&self, id: &str) -> Vec<Record> {
         match self {
-            Group::Classic(group) => group.records(id),
+            Group::Classic(group) => group.records(),
             Group::Consumer(group) => group.records(id),
         }
     }

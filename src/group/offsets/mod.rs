@@ -180,7 +180,7 @@ impl Groups {
             // Whoever commits without being a member makes an empty group.
             None => {
                 let name: Rc<str> = key.group.into();
-                self.groups.insert(name.clone(), Group::Classic(ClassicGroup::simple()));
+                self.groups.insert(name.clone(), Group::Classic(ClassicGroup::simple(name.clone())));
                 name
             }
         };
