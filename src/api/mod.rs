@@ -19,6 +19,7 @@ use kafka_protocol::messages::ApiKey;
 
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::message;
+use crate::protocol::offset_requests::{decode_commit, decode_fetch};
 use crate::protocol::wire::StrBytes;
 use crate::shard::Shard;
 use crate::storage::Slice;
@@ -40,6 +41,9 @@ mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod partition_reassignments;
 mod produce;
@@ -154,6 +158,9 @@ macro_rules! alone {
         alone!($key, $versions, unstable None, $handler)
     };
     ($key:ident, $versions:expr, unstable $unstable:expr, $handler:path) => {
+        alone!($key, $versions, unstable $unstable, decoded by message::decode, $handler)
+    };
+    ($key:ident, $versions:expr, unstable $unstable:expr, decoded by $decode:path, $handler:path) => {
         Row {
             key: ApiKey::$key,
             versions: $versions,
@@ -162,7 +169,7 @@ macro_rules! alone {
             handler: |context, request| {
                 Box::pin(async move {
                     let version = request.header.api_version;
-                    let asked = match message::decode(request.body, version) {
+                    let asked = match $decode(request.body, version) {
                         Ok(asked) => asked,
                         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
                     };
@@ -180,6 +187,8 @@ pub static TABLE: &[Row] = &[
     ordered!(Fetch, (4, 18), fetch::handle),
     alone!(ListOffsets, (1, 10), list_offsets::handle),
     alone!(Metadata, (0, 13), metadata::handle),
+    alone!(OffsetCommit, (2, 10), unstable Some(10), decoded by decode_commit, offset_commit::handle),
+    alone!(OffsetFetch, (1, 10), unstable Some(10), decoded by decode_fetch, offset_fetch::handle),
     alone!(FindCoordinator, (0, 6), find_coordinator::handle),
     alone!(ApiVersions, (0, 4), api_versions::handle),
     alone!(CreateTopics, (2, 7), topics::create),
@@ -194,6 +203,7 @@ pub static TABLE: &[Row] = &[
     alone!(ElectLeaders, (0, 2), elect_leaders::handle),
     alone!(IncrementalAlterConfigs, (0, 1), alter_configs::incremental),
     alone!(ListPartitionReassignments, (0, 0), partition_reassignments::list),
+    alone!(OffsetDelete, (0, 0), offset_delete::handle),
     alone!(DescribeQuorum, (0, 2), describe_quorum::handle),
     alone!(UpdateFeatures, (0, 2), update_features::handle),
     alone!(DescribeCluster, (0, 2), describe_cluster::handle),
