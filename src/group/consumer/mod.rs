@@ -24,6 +24,10 @@ impl ConsumerGroup {
         true
     }
 
+    pub fn state_name(&self) -> &'static str {
+        "Empty"
+    }
+
     pub fn is_subscribed_to(&self, _topic: &str) -> bool {
         false
     }
