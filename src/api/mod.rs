@@ -25,6 +25,8 @@ use crate::storage::Slice;
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_records;
 mod describe_cluster;
 mod describe_configs;
@@ -83,6 +85,11 @@ fn kept(text: &str) -> &str {
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The operations on the cluster.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
+fn consumer_groups_enabled(_shard: &Shard) -> bool {
+    true
+}
 
 /// Whether a request gives the controller no time at all: Kafka answers REQUEST_TIMED_OUT then, and nothing is
 /// changed.
@@ -198,6 +205,8 @@ pub static TABLE: &[Row] = &[
     alone!(UpdateFeatures, (0, 2), update_features::handle),
     alone!(DescribeCluster, (0, 2), describe_cluster::handle),
     alone!(DescribeProducers, (0, 0), describe_producers::handle),
+    alone!(ConsumerGroupHeartbeat, (0, 1), consumer_group_heartbeat::handle),
+    alone!(ConsumerGroupDescribe, (0, 1), consumer_group_describe::handle),
     alone!(ListConfigResources, (0, 1), list_config_resources::handle),
     alone!(DescribeTopicPartitions, (0, 0), describe_topic_partitions::handle),
 ];
