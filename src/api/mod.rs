@@ -42,6 +42,9 @@ mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod partition_reassignments;
 mod produce;
@@ -187,6 +190,8 @@ pub static TABLE: &[Row] = &[
     ordered!(Fetch, (4, 18), fetch::handle),
     alone!(ListOffsets, (1, 10), list_offsets::handle),
     alone!(Metadata, (0, 13), metadata::handle),
+    alone!(OffsetCommit, (2, 9), offset_commit::handle),
+    alone!(OffsetFetch, (1, 9), offset_fetch::handle),
     alone!(FindCoordinator, (0, 6), find_coordinator::handle),
     alone!(ApiVersions, (0, 4), api_versions::handle),
     alone!(CreateTopics, (2, 7), topics::create),
@@ -201,6 +206,7 @@ pub static TABLE: &[Row] = &[
     alone!(ElectLeaders, (0, 2), elect_leaders::handle),
     alone!(IncrementalAlterConfigs, (0, 1), alter_configs::incremental),
     alone!(ListPartitionReassignments, (0, 0), partition_reassignments::list),
+    alone!(OffsetDelete, (0, 0), offset_delete::handle),
     alone!(DescribeQuorum, (0, 2), describe_quorum::handle),
     alone!(UpdateFeatures, (0, 2), update_features::handle),
     alone!(DescribeCluster, (0, 2), describe_cluster::handle),

@@ -138,8 +138,8 @@ impl ConsumerGroup {
     }
 
     /// The records that make the group what it is.
-    pub fn records(&self) -> Vec<Record> {
-        let (id, members) = (&*self.id, || self.members.values());
+    pub fn records(&self, id: &str) -> Vec<Record> {
+        let members = || self.members.values();
         let mut made: Vec<Record> =
             members().map(|member| records::member(id, &member.id, &member.profile)).collect();
         made.extend(self.regexes.resolved().map(|(regex, resolved)| {
