@@ -27,6 +27,8 @@ use crate::storage::Slice;
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_groups;
 mod delete_records;
 mod describe_cluster;
@@ -111,6 +113,11 @@ fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupI
         }
     }
     parts
+}
+
+/// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
+fn consumer_groups_enabled(_shard: &Shard) -> bool {
+    true
 }
 
 /// Whether a request gives the controller no time at all: Kafka answers REQUEST_TIMED_OUT then, and nothing is
@@ -240,6 +247,8 @@ pub static TABLE: &[Row] = &[
     alone!(UpdateFeatures, (0, 2), update_features::handle),
     alone!(DescribeCluster, (0, 2), describe_cluster::handle),
     alone!(DescribeProducers, (0, 0), describe_producers::handle),
+    alone!(ConsumerGroupHeartbeat, (0, 1), consumer_group_heartbeat::handle),
+    alone!(ConsumerGroupDescribe, (0, 1), consumer_group_describe::handle),
     alone!(ListConfigResources, (0, 1), list_config_resources::handle),
     alone!(DescribeTopicPartitions, (0, 0), describe_topic_partitions::handle),
 ];
