@@ -419,7 +419,7 @@ fn large(topics: usize, alike: bool) -> Spec {
     let members = (0..2000).map(|number: usize| Member {
         id: format!("consumer-{:08x}-{number}", number.wrapping_mul(2_654_435_761) as u32).into(),
         instance_id: None,
-        subscribed: if alike || number % 10 > 0 { all.clone() } else { fewer.clone() },
+        subscribed: if alike || !number.is_multiple_of(10) { all.clone() } else { fewer.clone() },
         owned: Arc::default(),
     });
     let counts = vec![(10_000 / topics) as i32; topics];
