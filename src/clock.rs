@@ -15,3 +15,17 @@ pub fn monotonic_ms() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
+
+/// The time that a decision is made at, by both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// Milliseconds since 1970: what is stored or sent.
+    pub wall_ms: i64,
+    /// Milliseconds of [`monotonic_ms`]: what time-outs are counted in.
+    pub ticks_ms: u64,
+}
+
+/// The time now.
+pub fn now() -> Now {
+    Now { wall_ms: wall_ms(), ticks_ms: monotonic_ms() }
+}

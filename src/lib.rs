@@ -9,7 +9,7 @@
 //! | 7 | [`server`] | listener, connection, start and shutdown of the process |
 //! | 6 | [`api`] | the dispatch table and one file per API or small family |
 //! | 5 | [`shard`] | all that one core owns |
-//! | 4 | [`cluster`], [`group`] | controller, quorum; consumer groups |
+//! | 4 | [`cluster`], [`group`] | controller, quorum; the coordinator of groups and offsets |
 //! | 3 | [`broker`], [`metadata`] | partitions, replicas, waiters; the image every core holds |
 //! | 2 | [`storage`], [`client`] | the log on disk; a small client |
 //! | 1 | [`protocol`], [`runtime`] | bytes on the wire and in files; cores, rings, sockets |

@@ -7,7 +7,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
-use super::{Context, Reply, Row, TABLE};
+use super::{Context, Reply, Row, TABLE, kept};
 use crate::metadata::features;
 use crate::protocol::frame::RequestHeader;
 use crate::protocol::wire::StrBytes;
@@ -24,7 +24,7 @@ pub async fn handle(context: &Context, asked: ApiVersionsRequest, version: i16) 
         if !is_software_name(name) || !is_software_name(software_version) {
             return ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
         }
-        context.software.replace(Some((name.as_str().into(), software_version.as_str().into())));
+        context.software.replace(Some((kept(name).into(), kept(software_version).into())));
     }
     let unstable = context.shard.server().unstable_api_versions_enable;
     let mut response = ApiVersionsResponse::default();

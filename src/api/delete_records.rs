@@ -84,7 +84,7 @@ pub async fn handle(context: &Context, asked: DeleteRecordsRequest, _version: i1
 /// On the owner; the checkpoint makes it durable.
 async fn raise(partition: Option<Rc<Partition>>, offset: i64) -> Result<Offset, ResponseError> {
     let partition = partition.ok_or(ResponseError::NotLeaderOrFollower)?;
-    if partition.log().offline().is_some() || partition.settled().await.is_err() {
+    if partition.settled().await.is_err() {
         return Err(ResponseError::KafkaStorageError);
     }
     let high_watermark = partition.high_watermark();

@@ -1,4 +1,5 @@
-//! DescribeLogDirs: each log directory's size and the partitions in it.
+//! DescribeLogDirs: each log directory's size and the partitions in it. Partitions whose logs are offline are
+//! left out; a directory where all of them are is offline itself, which in Kafka the first failure makes it.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,14 @@ pub async fn handle(
     });
     let mut by_dir: Vec<BTreeMap<String, Vec<DescribeLogDirsPartition>>> =
         vec![BTreeMap::new(); shard.node.log_dirs.len()];
+    // Partitions of each directory that can be used, and that cannot.
+    let mut counts = vec![(0, 0); by_dir.len()];
     for (name, dir, size_bytes) in shard.log_sizes().await {
+        let Some(size_bytes) = size_bytes else {
+            counts[dir].1 += 1;
+            continue;
+        };
+        counts[dir].0 += 1;
         if wanted.as_ref().is_some_and(|w| !w.contains(&(name.topic.to_string(), name.partition.0))) {
             continue;
         }
@@ -38,7 +46,11 @@ pub async fn handle(
     // A file system that hangs (NFS, a broken disk) does not hang the core.
     let results = glommio::executor()
         .spawn_blocking(move || {
-            node.log_dirs.iter().zip(by_dir).map(|(dir, topics)| describe(dir, topics)).collect()
+            let of_dir = |((dir, topics), counts)| match counts {
+                (0, 1..) => failed(dir),
+                _ => describe(dir, topics),
+            };
+            node.log_dirs.iter().zip(by_dir).zip(counts).map(of_dir).collect()
         })
         .await;
     DescribeLogDirsResponse::default().with_results(results)
@@ -52,13 +64,17 @@ fn line(name: &TopicPartition, size_bytes: u64) -> DescribeLogDirsPartition {
         .with_is_future_key(false)
 }
 
-fn describe(dir: &LogDir, topics: BTreeMap<String, Vec<DescribeLogDirsPartition>>) -> DescribeLogDirsResult {
+fn named(dir: &LogDir) -> DescribeLogDirsResult {
     let path = std::path::absolute(&dir.path).unwrap_or_else(|_| dir.path.clone());
-    let result =
-        DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path.display().to_string()));
-    let Ok(space) = rustix::fs::statvfs(&dir.path) else {
-        return result.with_error_code(ResponseError::KafkaStorageError.code());
-    };
+    DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path.display().to_string()))
+}
+
+fn failed(dir: &LogDir) -> DescribeLogDirsResult {
+    named(dir).with_error_code(ResponseError::KafkaStorageError.code())
+}
+
+fn describe(dir: &LogDir, topics: BTreeMap<String, Vec<DescribeLogDirsPartition>>) -> DescribeLogDirsResult {
+    let Ok(space) = rustix::fs::statvfs(&dir.path) else { return failed(dir) };
     let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(space.f_frsize)).unwrap_or(i64::MAX);
     let topics = topics
         .into_iter()
@@ -68,7 +84,7 @@ fn describe(dir: &LogDir, topics: BTreeMap<String, Vec<DescribeLogDirsPartition>
                 .with_partitions(partitions)
         })
         .collect();
-    result
+    named(dir)
         .with_topics(topics)
         .with_total_bytes(bytes(space.f_blocks))
         .with_usable_bytes(bytes(space.f_bavail))

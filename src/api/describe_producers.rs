@@ -10,7 +10,7 @@ use kafka_protocol::messages::describe_producers_response::{
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
 use super::Context;
-use super::errors::NONE;
+use super::errors::{Code, NONE};
 use crate::broker::partition::Partition;
 use crate::cluster::ApiError;
 use crate::config::validate_name;
@@ -62,14 +62,19 @@ pub async fn handle(
     let answers = context
         .shard
         .on_owners(asks, |partition: Option<Rc<Partition>>, place: (usize, usize)| async move {
-            (place, partition.map(|partition| partition.log().producers()))
+            let partition = partition.ok_or(ResponseError::NotLeaderOrFollower.code());
+            let online = partition.and_then(|partition| match partition.check_online() {
+                Ok(()) => Ok(partition),
+                Err(error) => Err(error.code()),
+            });
+            (place, online.map(|partition| partition.log().producers()))
         })
         .await;
     for ((t, p), producers) in answers {
         let line = &mut response.topics[t].partitions[p];
         match producers {
-            Some(producers) => line.active_producers = producers.iter().map(describe).collect(),
-            None => line.error_code = ResponseError::NotLeaderOrFollower.code(),
+            Ok(producers) => line.active_producers = producers.iter().map(describe).collect(),
+            Err(code) => line.error_code = code,
         }
     }
     response

@@ -11,10 +11,12 @@ use kafka_protocol::messages::{
 };
 
 use super::errors::NONE;
+use super::metadata::is_up;
 use super::{Context, TOPIC_OPERATIONS};
 use crate::config::validate_name;
 use crate::metadata::{Image, Partition, Topic};
 use crate::protocol::wire::StrBytes;
+use crate::shard::OfflinePartitions;
 use crate::types::{NodeId, PartitionId, is_internal_topic};
 
 pub async fn handle(
@@ -23,6 +25,7 @@ pub async fn handle(
     _version: i16,
 ) -> DescribeTopicPartitionsResponse {
     let image = context.shard.image();
+    let offline = context.shard.offline();
     let all = asked.topics.is_empty();
     let start = asked.cursor.as_ref().map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index));
     let from = start.as_ref().map_or("", |(name, _)| name.as_str());
@@ -78,7 +81,7 @@ pub async fn handle(
         };
         let end = topic.partitions.len().min(first + left);
         left -= end.saturating_sub(first);
-        response.topics.push(describe(&image, topic, first..end.max(first)));
+        response.topics.push(describe(&image, &offline, topic, first..end.max(first)));
         if end < topic.partitions.len() {
             response.next_cursor = Some(cursor(&name, end));
             break;
@@ -99,13 +102,15 @@ fn refused(name: TopicName, error: ResponseError) -> DescribeTopicPartitionsResp
 
 fn describe(
     image: &Image,
+    offline: &OfflinePartitions,
     topic: &Arc<Topic>,
     range: std::ops::Range<usize>,
 ) -> DescribeTopicPartitionsResponseTopic {
     let partitions = range
         .filter_map(|index| {
             let id = PartitionId(i32::try_from(index).ok()?);
-            Some(describe_partition(image, id, topic.partition(id)?))
+            let is_offline = offline.contains(&(topic.id, id));
+            Some(describe_partition(image, id, topic.partition(id)?, is_offline))
         })
         .collect();
     DescribeTopicPartitionsResponseTopic::default()
@@ -121,13 +126,15 @@ fn describe_partition(
     image: &Image,
     id: PartitionId,
     partition: &Partition,
+    is_offline: bool,
 ) -> DescribeTopicPartitionsResponsePartition {
     let ids = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect::<Vec<_>>();
-    let is_up = |node: &NodeId| image.broker(*node).is_some_and(|broker| !broker.fenced);
+    let is_up = |node: &NodeId| is_up(image, *node) && !is_offline;
     let led = is_up(&partition.leader);
     let offline = partition.replicas.iter().copied().filter(|node| !is_up(node)).collect::<Vec<_>>();
     DescribeTopicPartitionsResponsePartition::default()
-        .with_error_code(if led { NONE } else { ResponseError::LeaderNotAvailable.code() })
+        // Without a leader too: Kafka tells it by the leader's id alone.
+        .with_error_code(NONE)
         .with_partition_index(id.0)
         .with_leader_id(BrokerId(if led { partition.leader.0 } else { -1 }))
         .with_leader_epoch(partition.leader_epoch.0)

@@ -5,6 +5,7 @@ use kafka_protocol::error::ResponseError;
 use crate::broker::fetch_session::SessionError;
 use crate::broker::partition::{AppendRefused, FetchRefused};
 use crate::broker::replica::EpochMismatch;
+use crate::broker::state_machine::Unavailable;
 use crate::config::{ConfigError, ErrorKind};
 use crate::protocol::batch::BatchErrorKind;
 use crate::storage::{AppendError, StorageError};
@@ -56,6 +57,16 @@ impl Code for AppendRefused {
             }
             AppendRefused::Log(AppendError::BatchTooLarge(_)) => ResponseError::RecordListTooLarge.code(),
             AppendRefused::Log(AppendError::Offline(error)) => error.code(),
+        }
+    }
+}
+
+impl Code for Unavailable {
+    fn code(&self) -> i16 {
+        match self {
+            Unavailable::NoTopic | Unavailable::NotHere => ResponseError::NotCoordinator.code(),
+            Unavailable::Loading => ResponseError::CoordinatorLoadInProgress.code(),
+            Unavailable::Failed | Unavailable::TimedOut => ResponseError::CoordinatorNotAvailable.code(),
         }
     }
 }

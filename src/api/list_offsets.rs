@@ -121,6 +121,7 @@ fn is_unsupported(timestamp: i64, version: i16) -> bool {
 /// On the owner.
 async fn find(partition: Option<Rc<Partition>>, question: Question) -> Result<Found, i16> {
     let Some(partition) = partition else { return Err(ResponseError::NotLeaderOrFollower.code()) };
+    partition.check_online().map_err(|error| error.code())?;
     partition.check_epoch(question.current_leader_epoch).map_err(|mismatch| mismatch.code())?;
     partition.settled().await.map_err(|error| error.code())?;
     let log = partition.log();

@@ -15,6 +15,7 @@ use super::{CLUSTER_OPERATIONS, Context, TOPIC_OPERATIONS, topics};
 use crate::config::validate_name;
 use crate::metadata::{Image, Topic};
 use crate::protocol::wire::StrBytes;
+use crate::shard::OfflinePartitions;
 use crate::types::{NodeId, TopicId, is_internal_topic};
 
 /// The first version in which a topic may be asked for by its id.
@@ -30,8 +31,9 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
     let wanted = asked.topics.unwrap_or_default();
     let mut response = MetadataResponse::default();
     let image = context.shard.image();
+    let offline = context.shard.offline();
     if all {
-        response.topics = image.topics().map(|topic| describe(&image, topic, version)).collect();
+        response.topics = image.topics().map(|topic| describe(&image, &offline, topic, version)).collect();
     } else if is_mistaken(&wanted, version) {
         // A mistake that a field cannot carry: each topic is refused and nothing else is told, as Kafka does.
         if version >= ERROR_CODE_SINCE {
@@ -51,7 +53,7 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
         let ids = wanted.iter().map(|topic| topic.topic_id).filter(|id| !id.is_nil() && seen.insert(*id));
         for id in ids {
             response.topics.push(match image.topic_by_id(TopicId(id)) {
-                Some(topic) => describe(&image, topic, version),
+                Some(topic) => describe(&image, &offline, topic, version),
                 None => refused(None, id, ResponseError::UnknownTopicId),
             });
         }
@@ -64,7 +66,7 @@ pub async fn handle(context: &Context, asked: MetadataRequest, version: i16) -> 
         let mut missing = Vec::new();
         for name in names {
             match image.topic(&name) {
-                Some(topic) => response.topics.push(describe(&image, topic, version)),
+                Some(topic) => response.topics.push(describe(&image, &offline, topic, version)),
                 None => missing.push(name),
             }
         }
@@ -112,19 +114,22 @@ fn brokers(context: &Context, image: &Image) -> Vec<MetadataResponseBroker> {
         .collect()
 }
 
-/// A topic as clients see it.
-pub fn describe(image: &Image, topic: &Arc<Topic>, version: i16) -> MetadataResponseTopic {
+/// A topic as clients see it. A partition whose log is offline has no leader, as where Kafka's controller has
+/// taken it from a broker that lost a log directory.
+fn describe(
+    image: &Image,
+    offline: &OfflinePartitions,
+    topic: &Arc<Topic>,
+    version: i16,
+) -> MetadataResponseTopic {
     let ids = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect::<Vec<_>>();
     let partitions = topic
         .numbered()
         .map(|(id, partition)| {
-            let led = image.broker(partition.leader).is_some_and(|broker| !broker.fenced);
-            let offline: Vec<NodeId> = partition
-                .replicas
-                .iter()
-                .copied()
-                .filter(|replica| image.broker(*replica).is_none_or(|broker| broker.fenced))
-                .collect();
+            let is_up = |node: &NodeId| is_up(image, *node) && !offline.contains(&(topic.id, id));
+            let led = is_up(&partition.leader);
+            let offline: Vec<NodeId> =
+                partition.replicas.iter().copied().filter(|node| !is_up(node)).collect();
             let code = if led { NONE } else { ResponseError::LeaderNotAvailable.code() };
             MetadataResponsePartition::default()
                 .with_error_code(code)
@@ -142,6 +147,11 @@ pub fn describe(image: &Image, topic: &Arc<Topic>, version: i16) -> MetadataResp
         .with_topic_id(if version >= 10 { topic.id.0 } else { uuid::Uuid::nil() })
         .with_is_internal(version >= 1 && is_internal_topic(&topic.name))
         .with_partitions(partitions)
+}
+
+/// Whether a broker serves.
+pub fn is_up(image: &Image, node: NodeId) -> bool {
+    image.broker(node).is_some_and(|broker| !broker.fenced)
 }
 
 /// A topic that does not exist, or cannot by its name.

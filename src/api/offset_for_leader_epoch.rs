@@ -77,6 +77,7 @@ pub async fn handle(
 
 fn find(partition: Option<Rc<Partition>>, question: Question) -> Result<(LeaderEpoch, Offset), i16> {
     let partition = partition.ok_or(ResponseError::NotLeaderOrFollower.code())?;
+    partition.check_online().map_err(|error| error.code())?;
     partition.check_epoch(question.current_leader_epoch).map_err(|mismatch| mismatch.code())?;
     Ok(partition.log().end_offset_for(LeaderEpoch(question.leader_epoch)))
 }

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
@@ -19,9 +20,10 @@ use crate::protocol::batch::{self, BatchError, BatchHeader, CheckedBatch, MAGIC,
 use crate::protocol::compression::{Compression, CompressionLevels, OpenLimits};
 use crate::protocol::opened;
 use crate::protocol::produce::{
-    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse,
-    decode_request, encode_response,
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
+    ProduceTopicResponse, decode_request, encode_response,
 };
+use crate::protocol::wire::StrBytes;
 use crate::runtime::shards::Reply as Posted;
 use crate::shard::{self, Shard};
 use crate::storage::StorageError;
@@ -58,11 +60,13 @@ enum AppendFailed {
 
 pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
     let version = request.header.api_version;
-    let asked = match decode_request(&request.body, version) {
+    let mut asked = match decode_request(&request.body, version) {
         Ok(asked) => asked,
         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
     };
-    if asked.topics.iter().flat_map(|topic| &topic.partitions).any(is_transactional) {
+    let has_transactional = asked.topics.iter().flat_map(|topic| &topic.partitions).any(is_transactional);
+    asked.topics = name_once(asked.topics, version);
+    if has_transactional {
         return Answer::Now(refuse_all(&request, &asked, ResponseError::TransactionalIdAuthorizationFailed));
     }
     let acks = match asked.acks {
@@ -83,6 +87,37 @@ pub async fn handle(context: Rc<Context>, request: Request) -> Answer {
         posted.push(shard::post(owner, move |shard| append_here(shard, appends, acks)).await);
     }
     Answer::Later(Box::pin(finish(request, asked.acks, answer, posted)))
+}
+
+/// Each partition once, as Kafka takes a request that names one again: the records that come last count, unless
+/// some of them are not one batch, which is then the answer. (Kafka appends the last good ones all the same;
+/// here nothing is appended that is answered by an error.)
+fn name_once(topics: Vec<ProduceTopic>, version: i16) -> Vec<ProduceTopic> {
+    if topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() < 2 {
+        return topics;
+    }
+    let is_one_batch =
+        |p: &ProducePartition| batch::only_batch(p.records.clone().unwrap_or_default(), version).is_ok();
+    // Places in 32 bits: a small request with many partitions takes no more memory here than it must.
+    let mut topic_places: AHashMap<(StrBytes, TopicId), u32> = AHashMap::new();
+    let mut places: AHashMap<(u32, i32), u32> = AHashMap::new();
+    let mut once: Vec<ProduceTopic> = Vec::with_capacity(topics.len());
+    for ProduceTopic { name, topic_id, partitions } in topics {
+        let t = *topic_places.entry((name.clone(), topic_id)).or_insert(once.len() as u32);
+        if t as usize == once.len() {
+            once.push(ProduceTopic { name, topic_id, partitions: Vec::with_capacity(partitions.len()) });
+        }
+        let known = &mut once[t as usize].partitions;
+        for partition in partitions {
+            let p = *places.entry((t, partition.index)).or_insert(known.len() as u32);
+            match known.get_mut(p as usize) {
+                None => known.push(partition),
+                Some(before) if is_one_batch(before) || !is_one_batch(&partition) => *before = partition,
+                Some(_) => {}
+            }
+        }
+    }
+    once
 }
 
 /// Whether the records begin with a batch of a transaction. There are none yet, so nobody may write one.
@@ -270,6 +305,7 @@ fn append_here(shard: Rc<Shard>, appends: Vec<Append>, acks: Acks) -> impl Futur
                 return (append.place, None, Err(AppendFailed::NotLeader));
             };
             let result = match append.batch {
+                _ if let Err(error) = partition.check_online() => Err(AppendFailed::Storage(error)),
                 None => Err(AppendFailed::LogStartOnly),
                 Some(batch) => partition.append(&batch, acks).map_err(AppendFailed::Refused),
             };
@@ -343,7 +379,11 @@ fn settle(response: &mut ProducePartitionResponse, done: Appended) {
         Err(AppendFailed::NotLeader) => {
             response.error_code = ResponseError::NotLeaderOrFollower.code();
         }
-        Err(AppendFailed::Storage(error)) => response.error_code = error.code(),
+        Err(AppendFailed::Storage(error)) => {
+            // Whatever was wrong with the batch, Kafka does not look at it then.
+            *response =
+                ProducePartitionResponse { error_code: error.code(), ..empty_response(response.index) };
+        }
         Err(AppendFailed::Refused(refused)) => {
             response.error_code = refused.code();
             // Kafka names the log's start with errors of sequence and epoch, not with those of size and storage.

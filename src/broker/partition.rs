@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::replica::{EpochMismatch, Leadership, Replica};
 use super::waiters::{FetchWait, Waiters};
 use crate::clock;
@@ -163,13 +165,7 @@ impl Partition {
 
     /// Appends a checked batch, without awaiting.
     pub fn append(&self, batch: &CheckedBatch, acks: Acks) -> Result<Appended, AppendRefused> {
-        let (epoch, in_sync) = {
-            let replica = self.replica.borrow();
-            (replica.leader_epoch(), replica.in_sync_count())
-        };
-        if acks == Acks::All && in_sync < self.in_sync_min.get() {
-            return Err(AppendRefused::NotEnoughReplicas { in_sync, needed: self.in_sync_min.get() });
-        }
+        let epoch = self.check_in_sync(acks)?;
         metrics::PRODUCE_BYTES.add(batch.bytes.len() as u64);
         let appended = self.log.append(batch, epoch, clock::wall_ms()).map_err(AppendRefused::Log)?;
         if !appended.duplicate {
@@ -177,6 +173,25 @@ impl Partition {
             self.uncommitted.borrow_mut().push_back((end, batch.bytes.len() as u64));
         }
         Ok(appended)
+    }
+
+    /// Appends a batch that the broker made itself, without awaiting.
+    pub fn append_own(&self, batch: Bytes, acks: Acks) -> Result<Appended, AppendRefused> {
+        let epoch = self.check_in_sync(acks)?;
+        let bytes = batch.len() as u64;
+        let appended = self.log.append_own(batch, epoch, clock::wall_ms()).map_err(AppendRefused::Log)?;
+        self.uncommitted.borrow_mut().push_back((appended.last_offset.plus(1), bytes));
+        Ok(appended)
+    }
+
+    /// The leader epoch to append under, where enough replicas are in sync for `acks`.
+    fn check_in_sync(&self, acks: Acks) -> Result<LeaderEpoch, AppendRefused> {
+        let replica = self.replica.borrow();
+        let (in_sync, needed) = (replica.in_sync_count(), self.in_sync_min.get());
+        match acks == Acks::All && in_sync < needed {
+            true => Err(AppendRefused::NotEnoughReplicas { in_sync, needed }),
+            false => Ok(replica.leader_epoch()),
+        }
     }
 
     /// Starts what [`Partition::keep_promise`] will wait for, where that is more than the write.
@@ -204,8 +219,9 @@ impl Partition {
     }
 
     /// Waits until what was appended before is as visible as it gets without a flush: a request that came
-    /// behind a produce on one connection sees that produce.
+    /// behind a produce on one connection sees that produce. Fails where the log is offline.
     pub async fn settled(&self) -> Result<(), StorageError> {
+        self.log.check_online()?;
         self.log.written_to(self.log.log_end()).await
     }
 
@@ -232,6 +248,9 @@ impl Partition {
     /// Reads for a fetch; may wait for pages that were not in memory.
     pub async fn fetch(&self, from: FetchFrom) -> Result<Fetched, FetchRefused> {
         loop {
+            // First of all: an offline log does not know where it ends, and OFFSET_OUT_OF_RANGE would have
+            // the reader begin anew.
+            self.log.check_online().map_err(FetchRefused::Storage)?;
             self.replica.borrow().check_epoch(from.current_leader_epoch).map_err(FetchRefused::Epoch)?;
             let high_watermark = self.commit();
             let (last_stable, log_start) = (self.replica.borrow().last_stable(), self.log.log_start());
@@ -274,6 +293,11 @@ impl Partition {
         }
         self.waiters.register(wait);
         true
+    }
+
+    /// Why nobody can read or write here, once the log is offline.
+    pub fn check_online(&self) -> Result<(), StorageError> {
+        self.log.check_online()
     }
 
     pub fn check_epoch(&self, sent: i32) -> Result<(), EpochMismatch> {

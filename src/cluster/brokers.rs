@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::controller::{Context, Decision};
 use super::elections;
-use super::error::ApiError;
 use super::snapshot::Snapshot;
 use crate::metadata::features::{ELR_VERSION, METADATA_VERSION, SUPPORTED};
 use crate::metadata::{Broker, Image, ResourceType, topic};
+use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::metadata::{
     AbortTransactionRecord, BeginTransactionRecord, BrokerRegistrationChangeRecord, ConfigRecord,
     EndTransactionRecord, Endpoint, Record, RegisterBrokerRecord, RegisterControllerRecord, SupportedFeature,

@@ -16,11 +16,11 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::controller::{Context, Decision};
-use super::error::{ApiError, code_and_text};
 use super::topics::RECORDS_PER_REQUEST_MAX;
 use crate::config::Resource;
 use crate::config::change::{self, Change, Write};
 use crate::metadata::ResourceType;
+use crate::protocol::api_error::{ApiError, code_and_text};
 use crate::protocol::stored::metadata::{ClearElrRecord, ConfigRecord, Record, Versioned};
 use crate::types::NodeId;
 

@@ -24,13 +24,13 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use super::batches::RECORDS_PER_BATCH_MAX;
-use super::error::ApiError;
 use super::quorum::{Committed, Proposal, Quorum, QuorumError, VoterState};
 use super::snapshot::Snapshot;
 use super::{brokers, configs, elections, features, partitions, producer_ids, topics};
 use crate::clock;
 use crate::config::Layers;
 use crate::metadata::{ApplyError, Image, ResourceType};
+use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::metadata::{Endpoint, Versioned};
 use crate::types::{LeaderEpoch, NodeId, Offset};
 

@@ -6,9 +6,9 @@ use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicN
 use kafka_protocol::protocol::StrBytes;
 
 use super::controller::{Context, Decision};
-use super::error::{ApiError, code_and_text};
 use crate::metadata::topic::NO_LEADER;
 use crate::metadata::{Image, Partition};
+use crate::protocol::api_error::{ApiError, code_and_text};
 use crate::protocol::stored::metadata::{PartitionChangeRecord, Record, Versioned};
 use crate::types::{NodeId, PartitionId, TopicId};
 

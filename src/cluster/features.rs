@@ -8,9 +8,9 @@ use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::controller::{Context, Decision};
-use super::error::ApiError;
 use crate::metadata::ResourceType;
 use crate::metadata::features::{self, ELR_VERSION, KRAFT_VERSION, METADATA_VERSION, METADATA_VERSION_MIN};
+use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::metadata::{ConfigRecord, FeatureLevelRecord, NoOpRecord, Record, Versioned};
 
 /// What Kafka says of a feature whose update was right: the name of its code.

@@ -15,7 +15,7 @@ pub mod controller;
 #[cfg(test)]
 mod decision_tests;
 pub mod elections;
-pub mod error;
+
 pub mod features;
 #[cfg(test)]
 mod fixture_tests;
@@ -38,5 +38,5 @@ pub mod topics;
 #[cfg(test)]
 mod topics_tests;
 
+pub use crate::protocol::api_error::ApiError;
 pub use controller::{Controller, ControllerError, Decision};
-pub use error::ApiError;

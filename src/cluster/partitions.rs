@@ -13,9 +13,9 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::controller::{Context, Decision};
-use super::error::{ApiError, code_and_text};
 use super::topics::RECORDS_PER_REQUEST_MAX;
 use crate::metadata::{Image, Partition, Topic};
+use crate::protocol::api_error::{ApiError, code_and_text};
 use crate::protocol::stored::metadata::Versioned;
 use crate::types::{NodeId, PartitionId};
 

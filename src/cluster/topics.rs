@@ -16,11 +16,11 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::controller::{Context, Decision};
-use super::error::ApiError;
 use super::partitions::{self, Placement};
 use crate::config::change::{self, Change, Op};
 use crate::config::{self, Resource};
 use crate::metadata::{Partition, ResourceType};
+use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::metadata::{
     ClearElrRecord, ConfigRecord, Record, RemoveTopicRecord, TopicRecord, Versioned,
 };
@@ -360,7 +360,7 @@ impl Deletion {
     }
 
     fn answer(&mut self, name: Option<&TopicName>, id: Uuid, outcome: &Result<(), ApiError>) {
-        let (code, text) = super::error::code_and_text(outcome);
+        let (code, text) = crate::protocol::api_error::code_and_text(outcome);
         let result = DeletableTopicResult::default()
             .with_name(name.cloned())
             .with_topic_id(id)

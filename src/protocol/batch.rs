@@ -20,6 +20,7 @@ pub use super::builder::BatchBuilder;
 use super::compression::{Compression, CompressionError, OpenLimits, decompress_bounded};
 pub use super::produced::{
     BatchError, BatchErrorKind, CheckedBatch, ProduceLimits, RecordError, TimestampType, check_produced,
+    only_batch,
 };
 use super::record::RecordIter;
 use crate::types::{LeaderEpoch, Offset, ProducerId};

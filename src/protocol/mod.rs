@@ -10,11 +10,13 @@
 //! | [`walk`] | a whole request against its schema (`walk_table`, generated), before anything decodes it |
 //! | [`message`] | the seam to the kafka-protocol crate, for every message that is not hot |
 //! | [`produce`], [`fetch`] | the two hot messages, decoded in place and encoded around slices |
+//! | [`api_error`] | what a decision refuses with: a code and its sentence |
 //! | [`batch`], [`record`] | record batches as they stand in requests and in files |
 //! | [`produced`], [`opened`] | what a produced batch must be before it may be appended |
 //! | [`stored`] | records that a broker keeps for itself, and their table codec |
 //! | [`builder`], [`compression`] | batches made here; the five codecs, bounded |
 
+pub mod api_error;
 pub mod batch;
 pub mod builder;
 pub mod compression;
@@ -24,6 +26,7 @@ pub mod frame;
 #[cfg(test)]
 mod golden;
 pub mod message;
+pub mod offset_requests;
 pub mod opened;
 pub mod produce;
 pub mod produced;

@@ -240,8 +240,9 @@ pub fn check_produced(records: Bytes, limits: &ProduceLimits<'_>) -> Result<Chec
     Ok(batch)
 }
 
-/// Cuts `records` to the one batch that must stand in it.
-fn only_batch(records: Bytes, api_version: i16) -> Result<Bytes, BatchError> {
+/// Cuts `records` to the one batch that must stand in it: Kafka's `ProduceRequest.validateRecords`, which it does
+/// before it looks at any partition.
+pub fn only_batch(records: Bytes, api_version: i16) -> Result<Bytes, BatchError> {
     let invalid = |what: &str| {
         let reason = format!("Produce requests with version {api_version} {what}");
         BatchError::of_request(BatchErrorKind::InvalidRecord, reason)

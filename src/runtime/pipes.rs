@@ -53,8 +53,9 @@ fn pipe_bytes() -> usize {
     LIMITS.get().1
 }
 
-/// Sends `length` bytes of `file` from `position` to `socket`; `more` says that more follows at once.
-/// Returns `length`.
+/// Sends `length` bytes of `file` from `position` to `socket`; `more` says that more follows at once. Pages
+/// that are not in the cache are read ahead, piece by piece; `moved` is called when the socket has taken
+/// some. Returns `length`.
 ///
 /// # Errors
 /// `TimedOut` when the peer has not taken all by `deadline`; `UnexpectedEof` when the file ends before the
@@ -67,6 +68,7 @@ pub async fn splice_to_socket<F: AsFd + Clone + 'static>(
     socket: &Socket,
     more: bool,
     deadline: Option<Instant>,
+    moved: impl Fn(),
 ) -> io::Result<u64> {
     let mut slice = Slice { file, position, end: position + length, more };
     let mut pipe: Option<Borrowed> = None;
@@ -78,10 +80,14 @@ pub async fn splice_to_socket<F: AsFd + Clone + 'static>(
         if pipe.is_none() {
             pipe = Borrowed::take();
         }
+        let before = slice.position;
         let sent = match &mut pipe {
             Some(pipe) => slice.splice(pipe, socket),
             None => slice.copy(socket),
         };
+        if slice.position > before {
+            moved();
+        }
         match sent {
             Ok(()) => tasks::yield_now().await,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -362,8 +368,11 @@ mod tests {
                 }
             });
             server.try_send(&[IoSlice::new(b"head")], true).unwrap();
-            let sent = splice_to_socket(&file, 1000, LENGTH as u64 - 3000, &server, false, None).await;
+            let moves = Cell::new(0);
+            let count = || moves.set(moves.get() + 1);
+            let sent = splice_to_socket(&file, 1000, LENGTH as u64 - 3000, &server, false, None, count).await;
             assert_eq!(sent.unwrap(), LENGTH as u64 - 3000);
+            assert!(moves.get() > 8, "whoever watches for progress sees it: {} moves", moves.get());
             drop(server);
             let got = reader.join().unwrap();
             assert_eq!(&got[..4], b"head");
@@ -384,7 +393,7 @@ mod tests {
                 clients.push(client);
                 let file = file.clone();
                 tasks.push(glommio::spawn_local(async move {
-                    splice_to_socket(&file, 0, 16 << 20, &server, false, Some(deadline)).await
+                    splice_to_socket(&file, 0, 16 << 20, &server, false, Some(deadline), || {}).await
                 }));
             }
             glommio::timer::sleep(PATIENCE / 2).await;
@@ -410,7 +419,7 @@ mod tests {
                 client.read_to_end(&mut got).unwrap();
                 got
             });
-            splice_to_socket(&file, 0, LENGTH as u64, &server, false, None).await.unwrap();
+            splice_to_socket(&file, 0, LENGTH as u64, &server, false, None, || {}).await.unwrap();
             drop(server);
             assert!(reader.join().unwrap() == pattern(LENGTH));
         });
@@ -421,7 +430,7 @@ mod tests {
         one_core(|| async {
             let file = patterned_file(10_000);
             let (server, _client) = connected().await;
-            let error = splice_to_socket(&file, 5000, 6000, &server, false, None).await.unwrap_err();
+            let error = splice_to_socket(&file, 5000, 6000, &server, false, None, || {}).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         });
     }

@@ -22,7 +22,7 @@ use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest};
 use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
 use super::housekeeping;
-use super::listener::{self, Bound, ConnectionLimits, ListenError};
+use super::listener::{self, Bound, ConnectionCounts, ConnectionLimits, ListenError};
 use super::log_rate::Rate;
 use crate::cluster::segments::SegmentOptions;
 use crate::cluster::{Controller, brokers, format, single};
@@ -31,7 +31,7 @@ use crate::metadata::Image;
 use crate::metrics;
 use crate::protocol::stored::metadata as stored;
 use crate::protocol::wire::StrBytes;
-use crate::runtime::broadcast::Broadcast;
+use crate::runtime::broadcast::{Broadcast, View};
 use crate::runtime::shards::{self, RuntimeOptions};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::runtime::{pipes, socket};
@@ -87,7 +87,9 @@ pub enum StartError {
 pub struct CoreState {
     pub shard: Rc<Shard>,
     pub connections: RefCell<AHashMap<u64, Rc<Connection>>>,
-    limits: Arc<ConnectionLimits>,
+    counts: Arc<ConnectionCounts>,
+    /// The limits, and the configuration that they were made of.
+    limits: RefCell<Option<(View<Layers>, Rc<ConnectionLimits>)>>,
     refusals: Rate,
     accepting: RefCell<Vec<Task<()>>>,
     connections_made: Cell<u64>,
@@ -99,7 +101,7 @@ struct Start {
     server: Arc<ServerConfig>,
     cores: usize,
     bound: Vec<Bound>,
-    limits: Arc<ConnectionLimits>,
+    counts: Arc<ConnectionCounts>,
     directories: Directories,
     options: Options,
     began: Instant,
@@ -130,13 +132,14 @@ pub fn run(options: Options) -> Result<(), StartError> {
         endpoints,
         images: Arc::new(Broadcast::new(Arc::new(Image::empty()))),
         layers: Arc::new(Broadcast::new(Arc::new(Layers::new((*server).clone())))),
+        offline: Arc::new(Broadcast::new(Arc::default())),
     });
     let (stop_senders, stop): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::bounded(1)).unzip();
     let signals = watch_signals(stop_senders.clone())?;
     let runtime = RuntimeOptions { cores: options.cores.clone(), name: "thalweg".into() };
     let start = Arc::new(Start {
         node,
-        limits: ConnectionLimits::new(&server),
+        counts: Arc::default(),
         server,
         cores,
         bound,
@@ -188,7 +191,8 @@ async fn core(start: Arc<Start>) {
     let state = Rc::new(CoreState {
         shard: shard.clone(),
         connections: RefCell::default(),
-        limits: start.limits.clone(),
+        counts: start.counts.clone(),
+        limits: RefCell::default(),
         refusals: Rate::per_second(5),
         accepting: RefCell::default(),
         connections_made: Cell::new(0),
@@ -473,12 +477,14 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
         tasks::spawn(Queue::Background, housekeeping::sweep_connections(core.clone())),
         tasks::spawn(Queue::Background, housekeeping::tick_logs(core.shard.clone())),
         tasks::spawn(Queue::Background, housekeeping::retain_logs(core.shard.clone())),
+        tasks::spawn(Queue::Requests, core.shard.clone().tick_groups()),
     ];
     let _ = start.stop[me].recv_async().await;
     core.shard.stopping.set(true);
     for accepting in core.accepting.take() {
         accepting.cancel().await;
     }
+    core.shard.stop_groups();
     for partition in core.shard.partitions() {
         partition.waiters().rouse_all();
     }
@@ -529,7 +535,8 @@ async fn accept(core: Rc<CoreState>, listener: socket::Listener, name: Arc<str>)
                 continue;
             }
         };
-        let admission = match core.limits.admit(peer.ip()) {
+        let limits = connection_limits(&core).await;
+        let admission = match core.counts.admit(peer.ip(), &limits) {
             Ok(admission) => admission,
             Err(key) => {
                 metrics::CONNECTIONS_REFUSED.add(1);
@@ -553,6 +560,19 @@ async fn accept(core: Rc<CoreState>, listener: socket::Listener, name: Arc<str>)
         };
         tasks::spawn(Queue::Requests, serve).detach();
     }
+}
+
+/// What the configuration says now of how many connections there may be.
+async fn connection_limits(core: &CoreState) -> Rc<ConnectionLimits> {
+    let layers = core.shard.layers();
+    let known = core.limits.borrow().clone();
+    let before = match known {
+        Some((of, limits)) if of.is_same(&layers) => return limits,
+        before => before.map(|(_, limits)| limits),
+    };
+    let limits = Rc::new(ConnectionLimits::of(&layers.server, before.as_deref()).await);
+    core.limits.replace(Some((layers, limits.clone())));
+    limits
 }
 
 /// One line at a bounded rate for what a client did wrong.

@@ -35,12 +35,17 @@ pub async fn sweep_connections(core: Rc<CoreState>) {
     }
 }
 
-/// Lets each log do what is due: `flush.ms`, producers that expired, files that idle.
+/// Lets each log do what is due: `flush.ms`, producers that expired, files that idle. A log that failed since
+/// is made known to all cores.
 pub async fn tick_logs(shard: Rc<Shard>) {
     loop {
         glommio::timer::sleep(TICK_EVERY).await;
         for partition in shard.partitions() {
             partition.log().tick(clock::wall_ms());
+            let key = (partition.topic_id, partition.id);
+            if partition.check_online().is_err() && !shard.stopping.get() && !shard.offline().contains(&key) {
+                shard.tell_offline(partition.topic_id, partition.id).await;
+            }
             glommio::yield_if_needed().await;
         }
     }
@@ -52,6 +57,9 @@ pub async fn retain_logs(shard: Rc<Shard>) {
     glommio::timer::sleep(millis(shard.server().log_initial_task_delay_ms)).await;
     loop {
         for partition in shard.partitions() {
+            if partition.check_online().is_err() {
+                continue;
+            }
             let high_watermark = partition.high_watermark();
             match partition.log().retain(high_watermark, clock::wall_ms()).await {
                 Ok(0) => {}

@@ -1,9 +1,10 @@
 //! Listeners: each port bound once by trial, then accepted on every core; limits on connections.
 //!
-//! The limits are the process's: `max.connections` over all, `max.connections.per.ip` by address. A
-//! connection past a limit is closed at once, and said at a bounded rate.
+//! The counts are the process's: `max.connections` over all, `max.connections.per.ip` by address. The limits are
+//! those of the moment; what is open when one is lowered stays. A connection past a limit is closed at once,
+//! and said at a bounded rate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -104,69 +105,86 @@ fn own_host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The process's count of connections.
-pub struct ConnectionLimits {
-    count: AtomicU32,
-    count_max: u32,
-    per_ip_max: u32,
-    overrides: HashMap<IpAddr, u32>,
+/// The process's count of connections, over all and by address.
+#[derive(Default)]
+pub struct ConnectionCounts {
+    all: AtomicU32,
     by_ip: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// How many connections there may be, as the configuration has it at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    all_max: u32,
+    per_ip_max: u32,
+    /// `max.connections.per.ip.overrides` as it was given, and the addresses that its hosts have.
+    overrides: BTreeMap<String, u32>,
+    by_address: HashMap<IpAddr, u32>,
 }
 
 /// A place for one connection; given back when dropped.
 pub struct Admission {
-    limits: Arc<ConnectionLimits>,
+    counts: Arc<ConnectionCounts>,
     ip: IpAddr,
 }
 
 impl ConnectionLimits {
-    pub fn new(config: &ServerConfig) -> Arc<ConnectionLimits> {
-        let overrides = config
-            .max_connections_per_ip_overrides
-            .iter()
-            .flat_map(|(host, most)| {
-                let addresses = (host.as_str(), 0).to_socket_addrs();
-                addresses.into_iter().flatten().map(|address| (address.ip(), *most))
-            })
-            .collect();
-        Arc::new(ConnectionLimits {
-            count: AtomicU32::new(0),
-            count_max: config.max_connections,
-            per_ip_max: config.max_connections_per_ip,
-            overrides,
-            by_ip: Mutex::default(),
-        })
+    /// The limits of `config`. Hosts are looked up only where they are not those of `before`; a name may take
+    /// its time, so that happens on another thread.
+    pub async fn of(config: &ServerConfig, before: Option<&ConnectionLimits>) -> ConnectionLimits {
+        let overrides = config.max_connections_per_ip_overrides.clone();
+        let by_address = match before.filter(|before| before.overrides == overrides) {
+            Some(before) => before.by_address.clone(),
+            None if overrides.is_empty() => HashMap::new(),
+            None => {
+                let hosts = overrides.clone();
+                glommio::executor().spawn_blocking(move || addresses(&hosts)).await
+            }
+        };
+        let (all_max, per_ip_max) = (config.max_connections, config.max_connections_per_ip);
+        ConnectionLimits { all_max, per_ip_max, overrides, by_address }
     }
+}
 
-    /// A place for a connection from `ip`, or the key of the limit that it would pass.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Admission, &'static str> {
+fn addresses(overrides: &BTreeMap<String, u32>) -> HashMap<IpAddr, u32> {
+    let of_host = |(host, most): (&String, &u32)| {
+        let most = *most;
+        let found = (host.as_str(), 0).to_socket_addrs();
+        found.into_iter().flatten().map(move |address| (address.ip(), most)).collect::<Vec<_>>()
+    };
+    overrides.iter().flat_map(of_host).collect()
+}
+
+impl ConnectionCounts {
+    /// A place for a connection from `ip`, or the key of the limit that it would pass. All are counted, as the
+    /// limits may change while they are open.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, limits: &ConnectionLimits) -> Result<Admission, &'static str> {
         let ip = ip.to_canonical();
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+        if self.all.fetch_add(1, Ordering::Relaxed) >= limits.all_max {
+            self.all.fetch_sub(1, Ordering::Relaxed);
             return Err("max.connections");
         }
-        let per_ip_max = self.overrides.get(&ip).copied().unwrap_or(self.per_ip_max);
-        if per_ip_max != u32::MAX || !self.overrides.is_empty() {
-            let mut by_ip = self.by_ip.lock().expect("no panic happens under this lock");
-            let count = by_ip.entry(ip).or_insert(0);
-            if *count >= per_ip_max {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                return Err("max.connections.per.ip");
-            }
-            *count += 1;
+        let per_ip_max = limits.by_address.get(&ip).copied().unwrap_or(limits.per_ip_max);
+        let mut by_ip = self.by_ip.lock().expect("no panic happens under this lock");
+        let count = by_ip.get(&ip).copied().unwrap_or(0);
+        if count >= per_ip_max {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+            return Err("max.connections.per.ip");
         }
-        Ok(Admission { limits: self.clone(), ip })
+        by_ip.insert(ip, count + 1);
+        drop(by_ip);
+        Ok(Admission { counts: self.clone(), ip })
     }
 
     pub fn count(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
+        self.all.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.limits.count.fetch_sub(1, Ordering::Relaxed);
-        let mut by_ip = self.limits.by_ip.lock().expect("no panic happens under this lock");
+        self.counts.all.fetch_sub(1, Ordering::Relaxed);
+        let mut by_ip = self.counts.by_ip.lock().expect("no panic happens under this lock");
         if let Some(count) = by_ip.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {

@@ -19,8 +19,6 @@ use crate::storage::Slice;
 
 /// A slice up to this size is copied into the answer's bytes.
 const COPY_BYTES_MAX: u32 = 8 * 1024;
-/// How much of a file one wait for the disk asks for.
-const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 
 /// Where an answer goes: the socket, and when bytes last moved (monotonic milliseconds).
 #[derive(Clone, Copy)]
@@ -117,16 +115,8 @@ async fn copy_slice(slice: &Slice, into: &mut BytesMut) -> io::Result<()> {
 }
 
 async fn splice_slice(outlet: Outlet<'_>, slice: &Slice, more: bool) -> io::Result<()> {
-    let (mut position, end) = (slice.position, slice.position + u64::from(slice.length));
-    while position < end {
-        let length = (end - position).min(READ_AHEAD_BYTES);
-        if !pipes::cached(slice.file.as_fd(), position, length) {
-            pipes::read_ahead(&slice.file, position, length).await?;
-        }
-        let more = more || position + length < end;
-        pipes::splice_to_socket(&slice.file, position, length, outlet.socket, more, None).await?;
-        outlet.moved();
-        position += length;
-    }
+    let (position, length) = (slice.position, u64::from(slice.length));
+    let moved = || outlet.moved();
+    pipes::splice_to_socket(&slice.file, position, length, outlet.socket, more, None, moved).await?;
     Ok(())
 }

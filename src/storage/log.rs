@@ -34,7 +34,7 @@ use crate::storage::segment::{
 };
 use crate::storage::state::{Staged, State};
 use crate::storage::waiting::{WaitFor, Waiting};
-use crate::types::{LeaderEpoch, Offset};
+use crate::types::{LeaderEpoch, Offset, TopicId};
 
 /// What became of an appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,47 @@ impl Log {
             (dir.clone(), LogConfig::clone(&config), opening.topic_id);
         let loaded =
             blocking(move || recovery::load(&loading_dir, &loading_config, &opening, now_ms)).await?;
+        let log = Log::empty(dir, config, topic_id, appender, now_ms);
+        log.install(loaded, now_ms);
+        Ok(Rc::new(log))
+    }
+
+    /// Stands for a log that `open` refused with `error`: it says so to everyone, keeps what the checkpoint
+    /// files know of it, and can be deleted.
+    pub fn unopened(
+        dir: PathBuf,
+        config: Rc<LogConfig>,
+        (recovery_point, log_start): (Offset, Offset),
+        appender: &Rc<Appender>,
+        error: StorageError,
+    ) -> Rc<Log> {
+        let now_ms = crate::clock::wall_ms();
+        let log = Log::empty(dir, config.clone(), None, appender, now_ms);
+        let end = recovery_point.max(log_start);
+        let mut state = log.state.borrow_mut();
+        state.segments.push_back(Segment::new(end, &config, now_ms));
+        state.exists = true;
+        drop(state);
+        for position in [&log.log_end, &log.written] {
+            position.set(end);
+        }
+        log.log_start.set(log_start);
+        log.flushed.set(recovery_point);
+        log.flush_wanted.set(recovery_point);
+        log.offline.replace(Some(error));
+        Rc::new(log)
+    }
+
+    /// Without segments: the caller adds them.
+    fn empty(
+        dir: PathBuf,
+        config: Rc<LogConfig>,
+        topic_id: Option<TopicId>,
+        appender: &Rc<Appender>,
+        now_ms: i64,
+    ) -> Log {
         let name = dir.file_name().map(|name| name.to_string_lossy().into()).unwrap_or_default();
-        let log = Log {
+        Log {
             name,
             appender: appender.clone(),
             log_start: Cell::default(),
@@ -99,9 +138,7 @@ impl Log {
             waiting_written: Waiting::default(),
             waiting_flushed: Waiting::default(),
             state: RefCell::new(State::empty(dir, config, topic_id, now_ms)),
-        };
-        log.install(loaded, now_ms);
-        Ok(Rc::new(log))
+        }
     }
 
     /// Takes over what was loaded.
@@ -191,7 +228,7 @@ impl Log {
         self.state.borrow().dir.clone()
     }
 
-    pub(super) fn check_online(&self) -> Result<(), StorageError> {
+    pub fn check_online(&self) -> Result<(), StorageError> {
         match &*self.offline.borrow() {
             None => Ok(()),
             Some(error) => Err(error.clone()),
@@ -559,6 +596,22 @@ impl Log {
             match cold.file.read_at(&mut bytes, cold.position) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(StorageError::io("read", cold.file.path(), &error)),
+            }
+        })
+        .await
+    }
+
+    /// The bytes of a slice, for who has to look into them. Read off this core where they are not in memory.
+    pub async fn bytes_of(&self, slice: &Slice) -> Result<Vec<u8>, StorageError> {
+        let Slice { file, position, length, .. } = slice.clone();
+        blocking(move || {
+            let mut bytes = vec![0; length as usize];
+            match file.read_at(&mut bytes, position) {
+                Ok(count) => {
+                    bytes.truncate(count);
+                    Ok(bytes)
+                }
+                Err(error) => Err(StorageError::io("read", file.path(), &error)),
             }
         })
         .await

@@ -1,6 +1,6 @@
 //! Many clients that each do little wrong, and slow ones.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,34 @@ fn three_thousand_frames_of_fifty_megabytes_announced() {
     std::thread::sleep(Duration::from_secs(5));
     // The bound for requests, what a frame may hold without a reservation, and the connections themselves.
     let waits = scene.calm(256 * MIB + 3_000 * 64 * 1024 + 32 * MIB);
+    assert!(at(&waits, 0.99) < WAIT_P99, "p99 is {:?}", at(&waits, 0.99));
+}
+
+#[test]
+fn two_thousand_clients_with_the_longest_names() {
+    let scene = Scene::new("names", &[]);
+    let mut crowd = crowd(&scene, 2_000);
+    let api = message("ApiVersions");
+    let longest = "n".repeat(32_767);
+    let mut frame = Vec::new();
+    frame.extend(api.request.key.to_be_bytes());
+    // Version 3, correlation id 1, the client id, no tags.
+    frame.extend([0, 3, 0, 0, 0, 1]);
+    frame.extend((longest.len() as i16).to_be_bytes());
+    frame.extend(longest.as_bytes());
+    frame.push(0);
+    let names = json!({"clientSoftwareName": longest, "clientSoftwareVersion": longest});
+    frame.extend(api.request.encode(3, &names));
+    let length = (frame.len() as i32).to_be_bytes();
+    for client in &mut crowd {
+        client.write_all(&length).expect("the broker reads");
+        client.write_all(&frame).expect("the broker reads");
+        let mut head = [0; 4 + 4 + 2];
+        client.read_exact(&mut head).expect("the broker answers");
+        assert_eq!(head[4..], [0, 0, 0, 1, 0, 0], "names of this length are taken");
+    }
+    // The names would take 200 MB. What is allowed: the answers' and the connections' own.
+    let waits = scene.calm(2_000 * 8 * 1024 + 24 * MIB);
     assert!(at(&waits, 0.99) < WAIT_P99, "p99 is {:?}", at(&waits, 0.99));
 }
 

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::client::{FETCH, answers, connect, create, fetch, logged, record_bytes};
 use crate::harness::{Connection, Thalweg, scratch};
 use crate::turn;
@@ -54,6 +56,47 @@ fn an_override_counts_for_its_address() {
     let broker = Thalweg::start(&directory, &options);
     let _open: Vec<Connection> = (0..3).map(|_| admitted(&broker).expect("there is room")).collect();
     assert!(admitted(&broker).is_none());
+}
+
+/// Sets (or with "" unsets) a broker key while the broker runs.
+fn change(connection: &mut Connection, key: &str, value: &str) {
+    const BROKER: i8 = 4;
+    let operation = if value.is_empty() { 1 } else { 0 };
+    let config = json!({"name": key, "configOperation": operation, "value": value});
+    let tree = json!({"validateOnly": false, "resources": [
+        {"resourceType": BROKER, "resourceName": "", "configs": [config]}]});
+    let answer = connection.call("IncrementalAlterConfigs", 1, &tree).body();
+    assert_eq!(answer["responses"][0]["errorCode"], 0, "{answer}");
+}
+
+#[test]
+fn a_limit_that_is_changed_counts_for_the_next_connection() {
+    let _turn = turn();
+    let broker = Thalweg::start(&scratch("limits-changed"), &[]);
+    // Opened while there was no limit, and counted all the same.
+    let mut open: Vec<Connection> = (0..4).map(|_| admitted(&broker).expect("there is room")).collect();
+    // Every core accepts, so one look could meet the core that knows.
+    let is_full = || (0..10).all(|_| admitted(&broker).is_none());
+    for key in ["max.connections", "max.connections.per.ip"] {
+        change(&mut open[0], key, "4");
+        assert!(is_full(), "{key} is 4, and a fifth connection is served");
+        change(&mut open[0], key, "5");
+        let fifth = admitted(&broker);
+        assert!(fifth.is_some(), "{key} is 5, and a fifth connection is refused");
+        assert!(is_full(), "{key} is 5, and a sixth connection is served");
+        // Lower than what there is: that stays.
+        change(&mut open[0], key, "2");
+        assert!(open.iter_mut().all(answers));
+        drop(fifth);
+        change(&mut open[0], key, "");
+        assert!(admitted(&broker).is_some());
+    }
+    change(&mut open[0], "max.connections.per.ip", "1");
+    assert!(is_full());
+    change(&mut open[0], "max.connections.per.ip.overrides", "127.0.0.1:100,localhost:100");
+    assert!((0..10).all(|_| admitted(&broker).is_some()));
+    change(&mut open[0], "max.connections.per.ip.overrides", "127.0.0.1:1");
+    assert!(is_full());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod connections;
 mod costs;
 mod fetches;
 mod listeners;
+mod offline;
 mod order;
 mod stop;
 mod synced;

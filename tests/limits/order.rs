@@ -81,6 +81,28 @@ fn a_fetch_sees_what_was_produced_before_it() {
 }
 
 #[test]
+fn a_fetch_that_does_not_wait_sees_what_was_produced_without_acknowledgement() {
+    let _turn = turn();
+    let broker = Thalweg::start(&scratch("limits-order-fetch-0"), &[]);
+    let mut connection = connect(&broker);
+    // One flushes each batch before it counts as there.
+    create(&mut connection, "seen", 4, &[]);
+    create(&mut connection, "flushed", 2, &[("flush.messages", "1")]);
+    let batch = Batch::small(2);
+    for (topic, partition) in
+        [("seen", 0), ("seen", 1), ("seen", 2), ("seen", 3), ("flushed", 0), ("flushed", 1)]
+    {
+        for round in 1..=20 {
+            let request = produce(topic, partition, 0, &batch);
+            connection.send(message("Produce"), 9, &request).expect("it is sent");
+            let answer = connection.call("Fetch", FETCH, &fetch(topic, &[partition], 0)).body();
+            let seen = crate::client::record_bytes(&answer)[0] as usize;
+            assert_eq!(seen, round * batch.encode().len(), "{topic} {partition}, round {round}");
+        }
+    }
+}
+
+#[test]
 fn topics_are_there_and_gone_for_the_next_request() {
     let _turn = turn();
     let broker = Thalweg::start(&scratch("limits-order-topics"), &[]);

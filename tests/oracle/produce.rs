@@ -7,7 +7,7 @@ use crate::exempt::TWO_COPIES;
 use crate::harness::batch::{CONTROL, LOG_APPEND_TIME, Stored, TRANSACTIONAL, compress, time, varint};
 use crate::harness::schema::{hex, unhex};
 use crate::harness::{Batch, Record};
-use crate::pair::{Pair, produce, produce_records};
+use crate::pair::{NO_ID, Pair, produce, produce_records};
 
 pub const API: &str = "Produce";
 
@@ -255,6 +255,39 @@ fn owned(list: Vec<(&'static str, Vec<u8>)>) -> impl Iterator<Item = (String, Ve
     list.into_iter().map(|(name, bytes)| (name.to_owned(), bytes))
 }
 
+/// One partition named twice and more, in one topic's list and in two.
+fn named_again(pair: &mut Pair, v: i16) {
+    let topic = pair.topic("t", 2, &[]);
+    let line = |index: i32, records: Value| json!({"index": index, "records": records});
+    let good = |count: usize| json!(Batch::small(count).hex());
+    let bad = || json!("00");
+    let lists = [
+        vec![line(0, good(1)), line(1, good(2)), line(0, good(3))],
+        vec![line(0, good(2)), line(0, good(2)), line(0, good(2))],
+        vec![line(1, bad()), line(1, bad())],
+        // A batch that its log refuses, then a good one.
+        vec![line(0, json!(hex(&one(|b| b.base_offset = 5)))), line(0, good(1))],
+    ];
+    let named = |partitions: &[Value]| json!({"name": topic, "topicId": format!("@id:{topic}"), "partitionData": partitions});
+    for list in &lists {
+        for acks in [1, -1] {
+            pair.both(API, v, json!({"acks": acks, "timeoutMs": 5000, "topicData": [named(list)]}));
+            let apart: Vec<Value> = list.iter().map(|line| named(std::slice::from_ref(line))).collect();
+            pair.both(API, v, json!({"acks": acks, "timeoutMs": 5000, "topicData": apart}));
+        }
+    }
+    pair.unanswered(API, v, json!({"acks": 0, "timeoutMs": 5000, "topicData": [named(&lists[0])]}));
+    let unknown =
+        json!({"name": "no-such", "topicId": NO_ID, "partitionData": [line(0, good(1)), line(0, good(1))]});
+    pair.both(API, v, json!({"acks": 1, "timeoutMs": 5000, "topicData": [unknown.clone(), unknown]}));
+    read_back(pair, &topic);
+    // Apache Kafka appends the good one and answers with the bad one's error; the answers are equal, the
+    // offsets are not.
+    for list in [[line(1, good(1)), line(1, bad())], [line(1, bad()), line(1, good(1))]] {
+        pair.both(API, v, json!({"acks": 1, "timeoutMs": 5000, "topicData": [named(&list)]}));
+    }
+}
+
 pub const CASES: &[Case] = &[
     every("a batch at each acks", |pair, v| {
         let topic = pair.topic("t", 1, &[]);
@@ -426,6 +459,7 @@ pub const CASES: &[Case] = &[
         read_back(pair, &topic);
         pair.both("DescribeProducers", 0, json!({"topics": [{"name": topic, "partitionIndexes": [0]}]}));
     }),
+    every("a partition that is named again", named_again),
     every("a transactional id", |pair, v| {
         let topic = pair.topic("t", 1, &[]);
         let mut ask = produce(&topic, 0, &Batch::small(1));

@@ -142,11 +142,14 @@ fn write_length(
         None => -1,
         Some(n) => i32::try_from(n).map_err(|_| StoredError::Invalid("length"))?,
     };
+    // In flexible versions too: Kafka reads no string that is longer.
+    if short && length > i32::from(i16::MAX) {
+        return Err(StoredError::Invalid("string length"));
+    }
     if flexible {
         write_unsigned_varint(out, (length as u32).wrapping_add(1));
     } else if short {
-        let length = i16::try_from(length).map_err(|_| StoredError::Invalid("string length"))?;
-        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&(length as i16).to_be_bytes());
     } else {
         out.extend_from_slice(&length.to_be_bytes());
     }

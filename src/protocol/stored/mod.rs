@@ -8,6 +8,7 @@
 #[macro_use]
 mod codec;
 pub mod control;
+pub mod group;
 pub mod metadata;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::*;
 
 const RECORDS: &str = include_str!("fixtures/records.tsv");
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub(super) fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
@@ -24,7 +24,7 @@ fn lines() -> impl Iterator<Item = (&'static str, i16, &'static str, serde_json:
 }
 
 /// Checks the numbers and texts of the record's own fields against Kafka's JSON, by name.
-fn check_fields(debug: &str, json: &serde_json::Value) {
+pub(super) fn check_fields(debug: &str, json: &serde_json::Value) {
     for (key, value) in json.as_object().unwrap() {
         let mut name = String::new();
         for (i, c) in key.chars().enumerate() {

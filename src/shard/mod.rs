@@ -6,6 +6,8 @@
 //!
 //! Placement is a function: partition p of a topic lives on core `(hash(topic id) + p) mod cores`.
 
+mod groups;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ use crate::storage::checkpoint::{self, Offsets};
 use crate::storage::{Appender, Log, Opening, Progress};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
 
+pub use groups::GroupCoordinator;
+
 /// What all cores share.
 pub struct Node {
     pub id: NodeId,
@@ -41,7 +45,11 @@ pub struct Node {
     pub endpoints: Vec<Endpoint>,
     pub images: Arc<Broadcast<Image>>,
     pub layers: Arc<Broadcast<Layers>>,
+    /// Partitions whose log cannot be used; added to on the first core.
+    pub offline: Arc<Broadcast<OfflinePartitions>>,
 }
+
+pub type OfflinePartitions = AHashSet<(TopicId, PartitionId)>;
 
 /// One of `log.dirs`.
 #[derive(Clone, Debug)]
@@ -93,15 +101,15 @@ pub struct Shard {
     /// Bytes that requests may take on this core.
     pub request_bytes_max: u64,
     opening: Semaphore,
-    /// A log of this core could not be opened, so nobody has recovered it.
-    has_unopened: Cell<bool>,
     /// What recovery has read and cut on this core.
     pub recovery: Arc<Progress>,
     /// What [`Shard::follow_image`] has brought this core in line with.
     followed: RefCell<(View<Image>, View<Layers>)>,
+    groups: groups::GroupCoordinators,
     server: Arc<ServerConfig>,
     images: Reader<Image>,
     layers: Reader<Layers>,
+    offline: Reader<OfflinePartitions>,
     partitions: RefCell<AHashMap<(TopicId, PartitionId), Rc<Partition>>>,
     topic_configs: RefCell<AHashMap<TopicId, ResolvedConfig>>,
 }
@@ -158,7 +166,7 @@ impl Shard {
         let request_bytes_max = server.queued_max_request_bytes / cores as u64;
         // One largest frame a core always fits.
         let large_bytes_max = (request_bytes_max / 8 * 7).max(u64::from(server.socket_request_max_bytes));
-        let (images, layers) = (node.images.reader(), node.layers.reader());
+        let (images, layers, offline) = (node.images.reader(), node.layers.reader(), node.offline.reader());
         let sessions =
             FetchSessions::new(id, cores, server.max_incremental_fetch_session_cache_slots as usize);
         let shard = Rc::new(Shard {
@@ -176,11 +184,12 @@ impl Shard {
             producer_id_turn: Semaphore::new(1),
             request_bytes_max,
             opening: Semaphore::new(OPENING_MAX),
-            has_unopened: Cell::new(false),
             recovery: Arc::default(),
             followed: RefCell::new((images.get(), layers.get())),
+            groups: groups::GroupCoordinators::default(),
             images,
             layers,
+            offline,
             node,
             server,
             partitions: RefCell::default(),
@@ -206,6 +215,24 @@ impl Shard {
 
     pub fn image(&self) -> View<Image> {
         self.images.get()
+    }
+
+    /// The partitions of the process whose logs cannot be used.
+    pub fn offline(&self) -> View<OfflinePartitions> {
+        self.offline.get()
+    }
+
+    /// Lets every core know of a partition whose log cannot be used.
+    pub async fn tell_offline(&self, topic: TopicId, partition: PartitionId) {
+        let posted = post(ShardId(0), move |first| {
+            let image = first.image();
+            let known = first.offline();
+            let there = known.iter().filter(|(topic, _)| image.topic_by_id(*topic).is_some());
+            first.node.offline.publish(Arc::new(there.copied().chain([(topic, partition)]).collect()));
+            std::future::ready(())
+        })
+        .await;
+        let _stopped = posted.await;
     }
 
     pub fn owner(&self, topic: TopicId, partition: PartitionId) -> ShardId {
@@ -249,6 +276,12 @@ impl Shard {
 
     /// Brings this core's partitions in line with the image: opens what it now owns, drops what is gone,
     /// takes epochs and configurations. Opening runs side by side.
+    ///
+    /// It compares with what it followed last and marks the new image as followed before it awaits. That is
+    /// right because the controller settles one publish after the other (`Controller::run`): the next image
+    /// comes only when every core has followed this one, so no two runs of this function meet on a core and
+    /// nothing counts as followed that is still being opened. Whoever publishes besides it has to wait in the
+    /// same line.
     pub async fn follow_image(self: &Rc<Self>) {
         let (image, layers) = (self.image(), self.layers());
         let (image_before, layers_before) = self.followed.replace((image.clone(), layers.clone()));
@@ -289,6 +322,7 @@ impl Shard {
         for open in opening {
             open.await;
         }
+        self.follow_groups(&image_before);
     }
 
     /// When it returns the directories have other names: a topic of the same name can be made.
@@ -320,25 +354,21 @@ impl Shard {
             topic_id: Some(topic.id),
             progress: Some(self.recovery.clone()),
         };
+        let known = (opening.recovery_point, opening.log_start);
         let path = dir.path.join(name.to_string());
-        match Log::open(path, Rc::new(log_config(&config, expiration)), opening, &self.appender).await {
-            Ok(log) => {
-                let Some(registration) = topic.partition(id) else { return };
-                let partition = Partition::leading(
-                    topic.name.clone(),
-                    topic.id,
-                    id,
-                    log,
-                    leadership(registration),
-                    &config,
-                );
-                self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
-            }
+        let config_of_log = Rc::new(log_config(&config, expiration));
+        let log = match Log::open(path.clone(), config_of_log.clone(), opening, &self.appender).await {
+            Ok(log) => log,
             Err(error) => {
-                self.has_unopened.set(true);
                 tracing::error!(partition = %name, %error, "a partition is offline: its log cannot be opened");
+                self.tell_offline(topic.id, id).await;
+                Log::unopened(path, config_of_log, known, &self.appender, error)
             }
-        }
+        };
+        let Some(registration) = topic.partition(id) else { return };
+        let leadership = leadership(registration);
+        let partition = Partition::leading(topic.name.clone(), topic.id, id, log, leadership, &config);
+        self.partitions.borrow_mut().entry((topic.id, id)).or_insert(partition);
     }
 
     /// The log directory that holds a partition, or will: where its files are, else by its number. Asks the
@@ -448,12 +478,12 @@ impl Shard {
         self.node.layers.publish(Arc::new(changed));
     }
 
-    /// Every partition of the process with its log directory and bytes.
-    pub async fn log_sizes(&self) -> Vec<(TopicPartition, usize, u64)> {
+    /// Every partition of the process with its log directory and bytes; no bytes where its log is offline.
+    pub async fn log_sizes(&self) -> Vec<(TopicPartition, usize, Option<u64>)> {
         self.gather(|shard| {
             let line = |partition: &Rc<Partition>| {
-                let name = partition.name();
-                (name, shard.dir_index_of(partition), partition.log().size_bytes())
+                let bytes = partition.check_online().is_ok().then(|| partition.log().size_bytes());
+                (partition.name(), shard.dir_index_of(partition), bytes)
             };
             shard.partitions().iter().map(line).collect()
         })
@@ -487,7 +517,7 @@ impl Shard {
                     log_starts.insert(name.clone(), *log_start);
                 }
             }
-            // What could not be opened keeps its lines: a log start that was lost would bring deleted records back.
+            // What is not open yet keeps its lines: a log start that was lost would bring deleted records back.
             let image = self.image();
             let unopened = |name: &TopicPartition| {
                 image.partition(&name.topic, name.partition).is_some() && !open.contains(name)
@@ -560,10 +590,10 @@ impl Shard {
         posted.await.ok().flatten()
     }
 
-    /// Writes out and closes every log of this core. Nothing is appended after. True where all closed well and
-    /// none had stayed unopened: then the next start need not scan them.
+    /// Writes out and closes every log of this core. Nothing is appended after. True where all closed well, so
+    /// none was offline: then the next start need not scan them.
     pub async fn close_logs(&self) -> bool {
-        let mut clean = !self.has_unopened.get();
+        let mut clean = true;
         for partition in self.partitions() {
             if let Err(error) = partition.log().close().await {
                 tracing::error!(topic = %partition.topic, partition = partition.id.0, %error, "a log did not close cleanly");

@@ -1,0 +1,162 @@
+//! Groups on the raw protocol: what a heartbeat and a commit cost, and how a large group and many small ones
+//! behave, beside Apache Kafka 4.1.1 in one run. The broker is pinned to core 0, the load to core 1.
+//!
+//!     cargo bench --bench groups                         every row for Thalweg
+//!     cargo bench --bench groups -- --kafka              beside Apache Kafka, which comes from Maven
+//!     cargo bench --bench groups -- --only big --members 2000 --partitions 10000
+//!     cargo bench --bench groups -- --only many --groups 10000
+//!     cargo bench --bench groups -- --only cost
+//!
+//! `cost`: 64 connections, each a member of a group of its own, heartbeat after heartbeat and commit after
+//! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
+//! every member is replaced by a new one in turn, and all leave; a row says how long it took until every member
+//! had what the group's newest assignment gives it, what the broker's CPU time and the members' heartbeats
+//! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
+
+#[path = "../bare.rs"]
+mod bare;
+mod brokers;
+mod load;
+mod members;
+
+use std::time::Duration;
+
+use brokers::{Broker, cpu_seconds, pin_to};
+use load::Load;
+use members::{BigGroup, Step};
+
+struct Options {
+    with_kafka: bool,
+    only: Option<String>,
+    members: usize,
+    partitions: i32,
+    groups: usize,
+    seconds: u64,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value =
+        |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1)).cloned();
+    let number = |name: &str, default: usize| {
+        value(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} takes a number")))
+    };
+    let options = Options {
+        with_kafka: arguments.iter().any(|a| a == "--kafka"),
+        only: value("--only"),
+        members: number("--members", 2000),
+        partitions: i32::try_from(number("--partitions", 10_000)).expect("a count of partitions"),
+        groups: number("--groups", 10_000),
+        seconds: number("--seconds", 5) as u64,
+    };
+    raise_descriptors();
+    pin_to(1);
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
+    if wanted("cost") {
+        cost(&options);
+    }
+    if wanted("big") {
+        each_broker(&options, |name, broker| big(name, broker, &options));
+    }
+    if wanted("many") {
+        each_broker(&options, |name, broker| many(name, broker, &options));
+    }
+}
+
+fn each_broker(options: &Options, run: impl Fn(&str, Broker)) {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    run("thalweg", Broker::thalweg(&dir.path().join("thalweg")));
+    if options.with_kafka {
+        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka")));
+    }
+}
+
+/// One descriptor a member, and some.
+fn raise_descriptors() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).expect("a limit may be raised");
+}
+
+// ---- what a request costs ---------------------------------------------------------------------------
+
+const COST_ROUNDS: usize = 5;
+
+fn cost(options: &Options) {
+    let window = Duration::from_secs(options.seconds.clamp(1, 3));
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let broker = Broker::thalweg(&dir.path().join("thalweg"));
+    let mut load = Load::connect(&broker.address, bare::CONNECTIONS);
+    let heartbeats = members::heartbeat_frames(&mut load, "cost");
+    let commits = members::commit_frames(&mut load, "plain");
+    let (mut bare_us, mut beat_us, mut commit_us) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..COST_ROUNDS {
+        bare_us.push(bare::measure(window, bare::bare_server));
+        beat_us.push(by_request(&broker, &mut load, &heartbeats, window));
+        commit_us.push(by_request(&broker, &mut load, &commits, window));
+    }
+    let rate = median(bare_us.iter().map(|figure| figure.rate).collect());
+    let bare_us = median(bare_us.iter().map(|figure| figure.cpu_us).collect());
+    let (beat_us, commit_us) = (median(beat_us), median(commit_us));
+    println!("{} connections, median of {COST_ROUNDS}, CPU of the broker:", bare::CONNECTIONS);
+    println!("  {:<30}{bare_us:>8.2} us  {rate:.0} /s", "bare ring loop, 256 bytes");
+    println!("  {:<30}{beat_us:>8.2} us  {:.2} times the bare loop", "heartbeat", beat_us / bare_us);
+    println!("  {:<30}{commit_us:>8.2} us  {:.2} times the bare loop", "offset commit", commit_us / bare_us);
+}
+
+/// CPU microseconds of the broker by request, for requests that are repeated on every connection.
+fn by_request(broker: &Broker, load: &mut Load, frames: &[bytes::Bytes], window: Duration) -> f64 {
+    load.repeat(frames, window / 4);
+    let before = cpu_seconds(broker.pid());
+    let answered = load.repeat(frames, window);
+    (cpu_seconds(broker.pid()) - before) * 1e6 / answered as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+// ---- one large group --------------------------------------------------------------------------------
+
+fn big(name: &str, broker: Broker, options: &Options) {
+    let pid = broker.pid();
+    let mut group = BigGroup::new(&broker.address, options.members, options.partitions);
+    println!("{name}: one group of {} members over {} partitions", options.members, options.partitions);
+    for (what, step) in
+        [("join", Step::Join), ("restart, member by member", Step::Restart), ("leave", Step::Leave)]
+    {
+        let before = cpu_seconds(pid);
+        let done = group.run(step);
+        println!(
+            "  {what:<28}{:>8.1} s {:>8.2} CPU s {:>8} heartbeats {:>7} partitions given up and got back",
+            done.took.as_secs_f64(),
+            cpu_seconds(pid) - before,
+            done.heartbeats,
+            done.stopped
+        );
+    }
+}
+
+// ---- many small groups ------------------------------------------------------------------------------
+
+fn many(name: &str, broker: Broker, options: &Options) {
+    let pid = broker.pid();
+    let before = cpu_seconds(pid);
+    let began = std::time::Instant::now();
+    let mut groups = members::SmallGroups::join(&broker.address, options.groups);
+    let (join_s, join_cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(pid) - before);
+    let before = cpu_seconds(pid);
+    let beats = groups.beat(Duration::from_secs(options.seconds.max(5)));
+    let seconds = options.seconds.max(5) as f64;
+    let cpu = cpu_seconds(pid) - before;
+    println!("{name}: {} groups of one member", options.groups);
+    println!("  {:<28}{join_s:>8.1} s {join_cpu:>8.2} CPU s", "join");
+    println!(
+        "  {:<28}{:>8.0} /s {:>7.1} % of a core, {:.1} MiB resident",
+        "heartbeats",
+        beats as f64 / seconds,
+        cpu / seconds * 100.0,
+        brokers::resident_mib(pid)
+    );
+}

@@ -1,0 +1,799 @@
+//! Decide, append, apply, reply: what turns a pure state machine into a coordinator over one partition of an
+//! internal topic.
+//!
+//! A decision looks at the state and gives records, effects and an answer. Its records are applied at once, by
+//! the same function that replays them after a restart, so the next decision sees them; they are appended with
+//! those of the other decisions of this turn as one batch; answer and effects leave when that batch is
+//! committed. A decision without records leaves when everything decided before it is committed, so nobody is
+//! told what a crash could take back. When an append fails, the state is dropped and replayed from the log:
+//! there is no second copy of truth.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use ahash::AHashMap;
+
+use super::partition::{Acks, Partition};
+use crate::clock::{self, Now};
+use crate::protocol::batch::{Batch, BatchBuilder, BatchIter};
+use crate::protocol::compression::OpenLimits;
+use crate::protocol::record::RecordIter;
+use crate::protocol::stored::StoredError;
+use crate::runtime::tasks::{self, Queue};
+use crate::storage::ReadError;
+use crate::types::Offset;
+
+/// State that is made of the records of one partition and of nothing else, but for what may be lost in a
+/// restart (deadlines, who waits).
+pub trait StateMachine: Sized + 'static {
+    type Record: 'static;
+    /// What is done when the records of its decision are committed.
+    type Effect: 'static;
+
+    /// A record from its key and value, no value for a tombstone. `None`: not of a kind that this state is made of.
+    ///
+    /// # Errors
+    /// Bytes that are not what their type says.
+    fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self::Record>, StoredError>;
+
+    /// Key and value of a record.
+    ///
+    /// # Errors
+    /// A field that its version cannot carry.
+    fn encode(record: &Self::Record) -> Result<(Vec<u8>, Option<Vec<u8>>), StoredError>;
+
+    /// Takes one record into the state, when it is replayed and when it was just decided.
+    fn apply(&mut self, record: Self::Record);
+
+    /// Everything was replayed: deadlines begin.
+    fn loaded(&mut self, now: Now);
+
+    /// The names of the pieces that the state falls into.
+    fn parts(&self) -> Vec<Rc<str>>;
+
+    /// The records that make a piece what it is now, none where it is gone.
+    fn records_of(&self, part: &str) -> Vec<Self::Record>;
+}
+
+/// What a decision comes to, besides its answer.
+pub struct Outcome<M: StateMachine> {
+    records: Vec<(M::Record, Apply)>,
+    effects: Vec<M::Effect>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Apply {
+    Now,
+    /// The decision has changed the state itself.
+    Done,
+}
+
+impl<M: StateMachine> Default for Outcome<M> {
+    fn default() -> Self {
+        Outcome { records: Vec::new(), effects: Vec::new() }
+    }
+}
+
+impl<M: StateMachine> Outcome<M> {
+    /// Appends a record; it is applied when the decision ends.
+    pub fn record(&mut self, record: M::Record) {
+        self.records.push((record, Apply::Now));
+    }
+
+    /// Appends a record that says what the decision has already made of the state.
+    pub fn applied_record(&mut self, record: M::Record) {
+        self.records.push((record, Apply::Done));
+    }
+
+    /// Adds what is to be done once the records are committed.
+    pub fn effect(&mut self, effect: M::Effect) {
+        self.effects.push(effect);
+    }
+
+    pub fn record_count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// What tests look at: the records and the effects so far, taken out. The records that a driver would
+    /// apply are told apart.
+    #[cfg(test)]
+    pub fn take(&mut self) -> (Taken<M::Record>, Vec<M::Effect>) {
+        let records = std::mem::take(&mut self.records);
+        (
+            records.into_iter().map(|(record, apply)| (record, apply == Apply::Now)).collect(),
+            std::mem::take(&mut self.effects),
+        )
+    }
+}
+
+/// Records, each with whether the driver applies it.
+#[cfg(test)]
+pub type Taken<R> = Vec<(R, bool)>;
+
+/// Why a coordinator decides nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The internal topic does not exist yet.
+    NoTopic,
+    /// Another core or broker coordinates it, or this one has stopped.
+    NotHere,
+    /// Its records are being replayed.
+    Loading,
+    /// The append failed, or its partition takes no appends; whether the records count is not known.
+    Failed,
+    /// The records were not committed in time; they may be yet.
+    TimedOut,
+}
+
+/// Records of one batch stay under this many bytes where several decisions share it.
+const SHARED_BATCH_BYTES: usize = 512 << 10;
+/// The state is written again when the log has grown by this many bytes since, and by twice what it took then.
+const REWRITE_BYTES_MIN: u64 = 8 << 20;
+/// How much of the log one replay step reads.
+const REPLAY_BYTES: u32 = 1 << 20;
+
+/// A coordinator over one partition, on the core that owns it.
+pub struct Coordinator<M: StateMachine> {
+    partition: Rc<Partition>,
+    state: RefCell<State<M>>,
+    /// The batch that this turn's decisions gather.
+    gathering: RefCell<Option<Rc<Turn<M>>>>,
+    /// The newest turn that is not settled.
+    newest: RefCell<Option<Rc<Turn<M>>>>,
+    /// Rises whenever the state is dropped; what a load began under an older one is not installed.
+    generation: Cell<u64>,
+    perform: Box<dyn Fn(Vec<M::Effect>)>,
+    /// Bytes that a replay would read behind the last rewrite, and what that rewrite took.
+    grown_bytes: Cell<u64>,
+    rewrite_bytes: Cell<u64>,
+}
+
+enum State<M> {
+    Loading,
+    Active(M),
+    /// Lost with a failed append, or stopped.
+    Gone,
+    /// The log holds what cannot be read: it would be lost by going on.
+    Unreadable,
+}
+
+/// The decisions that share one append.
+struct Turn<M: StateMachine> {
+    batch: RefCell<BatchBuilder>,
+    effects: RefCell<Vec<M::Effect>>,
+    committed: Cell<Option<bool>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl<M: StateMachine> Turn<M> {
+    fn settle(&self, committed: bool) {
+        self.committed.set(Some(committed));
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    async fn settled(&self) -> bool {
+        poll_fn(|cx| match self.committed.get() {
+            Some(committed) => Poll::Ready(committed),
+            None => {
+                self.waiting.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// An answer that may leave when what it rests on is committed.
+pub struct Decided<M: StateMachine, R> {
+    answer: R,
+    after: Option<Rc<Turn<M>>>,
+}
+
+impl<M: StateMachine, R> Decided<M, R> {
+    /// The answer, once it is true for good.
+    ///
+    /// # Errors
+    /// `Failed` where the append failed.
+    pub async fn committed(self) -> Result<R, Unavailable> {
+        match self.after {
+            Some(turn) if !turn.settled().await => Err(Unavailable::Failed),
+            _ => Ok(self.answer),
+        }
+    }
+}
+
+/// Why a partition cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the record at offset {offset} cannot be read: {error}")]
+    Record { offset: Offset, error: StoredError },
+    #[error("the batch at offset {offset} cannot be read: {error}")]
+    Batch { offset: Offset, error: String },
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    pub records: u64,
+    pub bytes: u64,
+    /// Records of other kinds, which were passed over.
+    pub skipped: u64,
+}
+
+impl<M: StateMachine> Coordinator<M> {
+    /// A coordinator that still has to [`Coordinator::load`]. `perform` is given effects, in order, when they
+    /// may be done.
+    pub fn new(partition: Rc<Partition>, perform: Box<dyn Fn(Vec<M::Effect>)>) -> Rc<Coordinator<M>> {
+        Rc::new(Coordinator {
+            partition,
+            state: RefCell::new(State::Loading),
+            gathering: RefCell::default(),
+            newest: RefCell::default(),
+            generation: Cell::new(0),
+            perform,
+            grown_bytes: Cell::new(0),
+            rewrite_bytes: Cell::new(0),
+        })
+    }
+
+    pub fn partition(&self) -> &Rc<Partition> {
+        &self.partition
+    }
+
+    /// Looks at the state without deciding; `None` while there is none. What it sees may not be committed.
+    pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
+        match &*self.state.borrow() {
+            State::Active(state) => Some(look(state)),
+            State::Loading | State::Gone | State::Unreadable => None,
+        }
+    }
+
+    /// Decides at once; the answer may leave when [`Decided::committed`] says so.
+    ///
+    /// # Errors
+    /// While the state is being loaded or is gone.
+    pub fn decide<R>(
+        self: &Rc<Self>,
+        decide: impl FnOnce(&mut M, &mut Outcome<M>) -> R,
+    ) -> Result<Decided<M, R>, Unavailable> {
+        let mut outcome = Outcome::default();
+        let answer = {
+            let mut state = self.state.borrow_mut();
+            let state = match &mut *state {
+                State::Active(state) => state,
+                State::Loading => return Err(Unavailable::Loading),
+                State::Gone | State::Unreadable => return Err(Unavailable::NotHere),
+            };
+            let answer = decide(state, &mut outcome);
+            if !outcome.records.is_empty() && !self.gather(state, outcome.records) {
+                None
+            } else {
+                Some(answer)
+            }
+        };
+        let Some(answer) = answer else {
+            self.fall();
+            return Err(Unavailable::Failed);
+        };
+        let after = self.newest.borrow().clone().filter(|turn| turn.committed.get().is_none());
+        match &after {
+            Some(turn) => turn.effects.borrow_mut().extend(outcome.effects),
+            None if outcome.effects.is_empty() => {}
+            None => (self.perform)(outcome.effects),
+        }
+        Ok(Decided { answer, after })
+    }
+
+    /// Puts records into this turn's batch and into the state; false where they cannot be encoded.
+    fn gather(self: &Rc<Self>, state: &mut M, records: Vec<(M::Record, Apply)>) -> bool {
+        let mut encoded = Vec::with_capacity(records.len());
+        for (record, apply) in records {
+            match M::encode(&record) {
+                Ok(bytes) => encoded.push(bytes),
+                Err(error) => {
+                    tracing::error!(partition = %self.partition.name(), %error, "a decided record cannot be encoded");
+                    return false;
+                }
+            }
+            if apply == Apply::Now {
+                state.apply(record);
+            }
+        }
+        let turn = self.turn();
+        let mut batch = turn.batch.borrow_mut();
+        let now_ms = clock::wall_ms();
+        for (key, value) in &encoded {
+            batch.append(now_ms, Some(key), value.as_deref(), &[]);
+        }
+        true
+    }
+
+    /// The turn that gathers now; a new one is appended at the end of this turn of the core.
+    fn turn(self: &Rc<Self>) -> Rc<Turn<M>> {
+        let mut gathering = self.gathering.borrow_mut();
+        if let Some(turn) = &*gathering
+            && turn.batch.borrow().uncompressed_bytes() < SHARED_BATCH_BYTES
+        {
+            return turn.clone();
+        }
+        if let Some(full) = gathering.take() {
+            self.append(&full);
+        }
+        let turn = Rc::new(Turn {
+            batch: RefCell::default(),
+            effects: RefCell::default(),
+            committed: Cell::new(None),
+            waiting: RefCell::default(),
+        });
+        *gathering = Some(turn.clone());
+        *self.newest.borrow_mut() = Some(turn.clone());
+        let coordinator = self.clone();
+        tasks::spawn(Queue::Requests, async move { coordinator.end_turn() }).detach();
+        turn
+    }
+
+    fn end_turn(self: &Rc<Self>) {
+        let turn = self.gathering.borrow_mut().take();
+        if let Some(turn) = turn {
+            self.append(&turn);
+        }
+    }
+
+    /// Appends what a turn has gathered, and settles it when that is committed.
+    fn append(self: &Rc<Self>, turn: &Rc<Turn<M>>) {
+        let batch = turn.batch.take().build().expect("an uncompressed batch is built");
+        self.grown_bytes.set(self.grown_bytes.get() + batch.len() as u64);
+        let appended = self.partition.append_own(batch, Acks::All);
+        let (coordinator, turn) = (self.clone(), turn.clone());
+        tasks::spawn(Queue::Requests, async move {
+            let kept = match appended {
+                Ok(appended) => {
+                    coordinator.partition.begin_promise(&appended);
+                    coordinator.partition.keep_promise(&appended).await.map_err(|error| error.to_string())
+                }
+                Err(error) => Err(format!("{error:?}")),
+            };
+            turn.settle(kept.is_ok());
+            let effects = turn.effects.take();
+            match kept {
+                Ok(()) => (coordinator.perform)(effects),
+                Err(error) => {
+                    tracing::error!(partition = %coordinator.partition.name(), error, "a coordinator's append failed");
+                    coordinator.fall();
+                }
+            }
+        })
+        .detach();
+    }
+
+    /// Drops the state; what waits for it learns so by its effects being dropped.
+    fn fall(&self) {
+        self.generation.set(self.generation.get() + 1);
+        self.state.replace(State::Gone);
+        if let Some(turn) = self.gathering.take() {
+            turn.settle(false);
+            turn.effects.take();
+        }
+    }
+
+    /// Decides nothing from now on.
+    pub fn stop(&self) {
+        self.fall();
+    }
+
+    /// Whether the state was lost and can be had again from the log.
+    pub fn needs_load(&self) -> bool {
+        matches!(*self.state.borrow(), State::Gone)
+    }
+
+    /// Whether a replay would read far more than the state is made of.
+    pub fn wants_rewrite(&self) -> bool {
+        self.grown_bytes.get() > REWRITE_BYTES_MIN.max(2 * self.rewrite_bytes.get())
+    }
+
+    /// Writes the whole state again, piece by piece between other decisions, and moves the log's start behind
+    /// what that replaces. So a replay stays in bounds however long the topic lives, and whoever compacts it.
+    /// Every piece is whole in its batch, and what changes meanwhile is appended after it.
+    ///
+    /// # Errors
+    /// The state went away before it was written: nothing is lost, the log's start stays.
+    pub async fn rewrite(self: &Rc<Self>) -> Result<Offset, Unavailable> {
+        self.end_turn();
+        let begin = self.partition.log().log_end();
+        self.grown_bytes.set(0);
+        let parts = self.peek(M::parts).ok_or(Unavailable::NotHere)?;
+        for part in parts {
+            let written = self.decide(|state, outcome| {
+                state.records_of(&part).into_iter().for_each(|record| outcome.applied_record(record));
+            })?;
+            // One piece at a time: requests go between.
+            written.committed().await?;
+        }
+        self.rewrite_bytes.set(self.grown_bytes.take());
+        self.partition.log().advance_log_start(begin);
+        Ok(begin)
+    }
+
+    /// Replays the partition into `state`, then decides. Runs on the queue of its caller and gives way often.
+    ///
+    /// # Errors
+    /// The log cannot be read, or holds what is not a record of this state's kinds; the coordinator stays
+    /// unavailable. Records of unknown types are passed over, as Kafka does.
+    pub async fn load(&self, mut state: M) -> Result<Replayed, LoadError> {
+        let generation = self.generation.get();
+        self.state.replace(State::Loading);
+        let replayed = self.replay(&mut state).await;
+        if self.generation.get() == generation {
+            self.state.replace(match &replayed {
+                Ok(_) => {
+                    state.loaded(clock::now());
+                    State::Active(state)
+                }
+                Err(_) => State::Unreadable,
+            });
+        }
+        replayed
+    }
+
+    async fn replay(&self, state: &mut M) -> Result<Replayed, LoadError> {
+        let offline = |error| LoadError::Read(ReadError::Offline(error));
+        let log = self.partition.log();
+        let mut replay = Replay::<M>::default();
+        let mut next = log.log_start();
+        loop {
+            let end = self.partition.high_watermark();
+            if next >= end {
+                break;
+            }
+            match log.read(next, end, REPLAY_BYTES, true) {
+                Ok(Some(slice)) => {
+                    let bytes = log.bytes_of(&slice).await.map_err(offline)?;
+                    next = replay.take(state, &bytes, next).await?;
+                }
+                Ok(None) => break,
+                Err(ReadError::Cold(cold)) => log.warm(cold).await.map_err(offline)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.grown_bytes.set(replay.done.bytes);
+        Ok(replay.done)
+    }
+}
+
+/// A replay under way: what it counted, and the records of transactions whose end has not been seen.
+struct Replay<M: StateMachine> {
+    done: Replayed,
+    open: AHashMap<i64, Vec<M::Record>>,
+}
+
+impl<M: StateMachine> Default for Replay<M> {
+    fn default() -> Self {
+        Replay { done: Replayed::default(), open: AHashMap::default() }
+    }
+}
+
+impl<M: StateMachine> Replay<M> {
+    /// Takes the whole batches in `bytes` from the offset `from` on; returns where to go on.
+    async fn take(&mut self, state: &mut M, bytes: &[u8], from: Offset) -> Result<Offset, LoadError> {
+        let unreadable =
+            |offset, error: &dyn std::fmt::Display| LoadError::Batch { offset, error: error.to_string() };
+        let mut next = from;
+        for batch in BatchIter::new(bytes) {
+            let batch = batch.map_err(|error| unreadable(next, &error))?;
+            self.take_batch(state, &batch, from)?;
+            next = batch.header.next_offset();
+            glommio::yield_if_needed().await;
+        }
+        match next > from {
+            true => Ok(next),
+            false => Err(unreadable(from, &"it is cut")),
+        }
+    }
+
+    fn take_batch(&mut self, state: &mut M, batch: &Batch<'_>, from: Offset) -> Result<(), LoadError> {
+        let base = batch.header.base_offset();
+        let unreadable =
+            |error: &dyn std::fmt::Display| LoadError::Batch { offset: base, error: error.to_string() };
+        self.done.bytes += batch.bytes.len() as u64;
+        let opened = batch.open(&OpenLimits::default()).map_err(|error| unreadable(&error))?;
+        for record in RecordIter::new(&opened, batch.header.record_count.get()) {
+            let record = record.map_err(|error| unreadable(&error))?;
+            let offset = base.plus(record.offset_delta.into());
+            if offset < from {
+                continue;
+            }
+            self.done.records += 1;
+            let Some(key) = record.key else {
+                self.done.skipped += 1;
+                continue;
+            };
+            if batch.header.attributes().is_control() {
+                self.end_transaction(state, batch.header.producer_id().0, key);
+                continue;
+            }
+            match M::decode(key, record.value) {
+                Ok(Some(decoded)) if batch.header.attributes().is_transactional() => {
+                    self.open.entry(batch.header.producer_id().0).or_default().push(decoded);
+                }
+                Ok(Some(decoded)) => state.apply(decoded),
+                Ok(None) => self.done.skipped += 1,
+                Err(StoredError::UnknownType(kind)) => {
+                    self.done.skipped += 1;
+                    tracing::warn!(kind, %offset, "a record of an unknown type is passed over");
+                }
+                Err(error) => return Err(LoadError::Record { offset, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits.
+    fn end_transaction(&mut self, state: &mut M, producer: i64, key: &[u8]) {
+        let held = self.open.remove(&producer).unwrap_or_default();
+        if key.get(2..4) == Some(&[0, 1]) {
+            held.into_iter().for_each(|record| state.apply(record));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::broker::partition::log_config;
+    use crate::broker::replica::Leadership;
+    use crate::config::TopicConfig;
+    use crate::protocol::compression::{Compression, CompressionLevels};
+    use crate::runtime::shards::{self, RuntimeOptions};
+    use crate::storage::{Appender, Log, Opening};
+    use crate::types::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
+
+    /// Words by name.
+    #[derive(Default)]
+    struct Words(BTreeMap<String, String>);
+
+    impl StateMachine for Words {
+        type Record = (String, Option<String>);
+        type Effect = String;
+
+        fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self::Record>, StoredError> {
+            let text =
+                |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| StoredError::Invalid("text"));
+            match key {
+                b"foreign" => Ok(None),
+                b"unknown" => Err(StoredError::UnknownType(99)),
+                key => Ok(Some((text(key)?, value.map(text).transpose()?))),
+            }
+        }
+
+        fn encode(record: &Self::Record) -> Result<(Vec<u8>, Option<Vec<u8>>), StoredError> {
+            match record.0.as_str() {
+                "unencodable" => Err(StoredError::Invalid("name")),
+                name => Ok((name.into(), record.1.clone().map(Into::into))),
+            }
+        }
+
+        fn apply(&mut self, (name, word): Self::Record) {
+            match word {
+                Some(word) => self.0.insert(name, word),
+                None => self.0.remove(&name),
+            };
+        }
+
+        fn loaded(&mut self, _now: Now) {}
+
+        fn parts(&self) -> Vec<Rc<str>> {
+            self.0.keys().map(|name| name.as_str().into()).collect()
+        }
+
+        fn records_of(&self, part: &str) -> Vec<Self::Record> {
+            self.0.get(part).map(|word| (part.to_owned(), Some(word.clone()))).into_iter().collect()
+        }
+    }
+
+    type Performed = Rc<RefCell<Vec<String>>>;
+
+    /// Runs `test` on a core with an appender.
+    fn on_a_core<Fut: Future<Output = ()> + 'static>(
+        test: impl Fn(PathBuf, Rc<Appender>) -> Fut + Send + Clone + 'static,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let options = RuntimeOptions { cores: vec![0], name: "test".into() };
+        shards::run(&options, move || {
+            let (test, path) = (test.clone(), path.clone());
+            async move {
+                let appender = Appender::new();
+                let writer = tasks::spawn(Queue::Requests, appender.clone().run());
+                test(path, appender.clone()).await;
+                appender.stop();
+                writer.await;
+            }
+        })
+        .unwrap();
+    }
+
+    async fn partition(dir: &Path, appender: &Rc<Appender>) -> Rc<Partition> {
+        let opening = Opening {
+            clean: false,
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+            topic_id: None,
+            progress: None,
+        };
+        let config = TopicConfig::default();
+        let log = Log::open(dir.join("words-0"), Rc::new(log_config(&config, 1000)), opening, appender);
+        let leadership = Leadership {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: vec![NodeId(1)],
+        };
+        let id = TopicId::random();
+        Partition::leading("words".into(), id, PartitionId(0), log.await.unwrap(), leadership, &config)
+    }
+
+    async fn coordinator(partition: &Rc<Partition>) -> (Rc<Coordinator<Words>>, Performed) {
+        let performed = Performed::default();
+        let perform = performed.clone();
+        let new = Coordinator::new(
+            partition.clone(),
+            Box::new(move |effects| perform.borrow_mut().extend(effects)),
+        );
+        new.load(Words::default()).await.unwrap();
+        (new, performed)
+    }
+
+    fn set(
+        coordinator: &Rc<Coordinator<Words>>,
+        name: &str,
+        word: Option<&str>,
+    ) -> Result<Decided<Words, ()>, Unavailable> {
+        coordinator.decide(|_, outcome| {
+            outcome.record((name.to_owned(), word.map(str::to_owned)));
+            outcome.effect(format!("{name} is kept"));
+        })
+    }
+
+    fn words(coordinator: &Coordinator<Words>) -> BTreeMap<String, String> {
+        coordinator.peek(|words| words.0.clone()).expect("a state")
+    }
+
+    #[test]
+    fn decisions_of_a_turn_share_a_batch_and_their_answers_wait_for_it() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            let first = set(&coordinator, "a", Some("1")).unwrap();
+            let second = set(&coordinator, "b", Some("2")).unwrap();
+            // A decision that only looks sees what is not committed, so its answer waits as well.
+            let looks = coordinator.decide(|words, _| words.0.len()).unwrap();
+            assert!(performed.borrow().is_empty() && looks.after.is_some());
+            assert_eq!(looks.committed().await, Ok(2));
+            first.committed().await.unwrap();
+            second.committed().await.unwrap();
+            assert_eq!(*performed.borrow(), ["a is kept", "b is kept"]);
+            let slice = partition.log().read(Offset::ZERO, Offset(2), 1 << 20, true).unwrap().unwrap();
+            let bytes = partition.log().bytes_of(&slice).await.unwrap();
+            let counts: Vec<_> =
+                BatchIter::new(&bytes).map(|batch| batch.unwrap().header.record_count.get()).collect();
+            assert_eq!(counts, [2]);
+            assert!(coordinator.decide(|_, _| ()).unwrap().after.is_none(), "nothing is under way");
+        });
+    }
+
+    #[test]
+    fn a_replay_gives_the_state_that_was_and_passes_over_what_it_cannot_read() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            for (name, word) in [("a", Some("1")), ("b", Some("2")), ("a", Some("3")), ("b", None)] {
+                set(&first, name, word).unwrap().committed().await.unwrap();
+            }
+            let mut foreign =
+                BatchBuilder::new().compression(Compression::Zstd, CompressionLevels::default());
+            foreign.append(1, Some(b"foreign"), Some(b"x"), &[]);
+            foreign.append(1, Some(b"unknown"), Some(b"x"), &[]);
+            foreign.append(1, None, Some(b"x"), &[]);
+            foreign.append(1, Some(b"c"), Some(b"4"), &[]);
+            let appended = partition.append_own(foreign.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let (second, _) = coordinator(&partition).await;
+            let wanted = [("a", "3"), ("c", "4")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+            assert_eq!(words(&second), BTreeMap::from(wanted));
+            first.stop();
+            assert!(set(&first, "a", None).is_err());
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_passed_over_in_silence() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let mut wrong = BatchBuilder::new();
+            wrong.append(1, Some(b"a"), Some(b"1"), &[]);
+            wrong.append(1, Some(&[0xFF]), Some(b"x"), &[]);
+            let appended = partition.append_own(wrong.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let coordinator = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let failed = coordinator.load(Words::default()).await;
+            assert!(matches!(failed, Err(LoadError::Record { offset: Offset(1), .. })), "{failed:?}");
+            assert!(!coordinator.needs_load() && coordinator.peek(|_| ()).is_none());
+        });
+    }
+
+    #[test]
+    fn records_of_a_transaction_count_when_it_was_committed() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let batch = |producer: i64, name: &str| {
+                let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
+                batch.append(1, Some(name.as_bytes()), Some(b"x"), &[]);
+                batch.build().unwrap()
+            };
+            let marker = |producer: i64, kind: u8| {
+                let mut marker =
+                    BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
+                marker.append(1, Some(&[0, 0, 0, kind]), Some(&[0; 6]), &[]);
+                marker.build().unwrap()
+            };
+            let all = [batch(1, "kept"), batch(2, "aborted"), batch(3, "open"), marker(2, 0), marker(1, 1)];
+            for bytes in all {
+                let appended = partition.append_own(bytes, Acks::All).unwrap();
+                partition.keep_promise(&appended).await.unwrap();
+            }
+            let (coordinator, _) = coordinator(&partition).await;
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["kept"]);
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_appended_drops_the_state_for_the_log() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            set(&coordinator, "a", Some("1")).unwrap().committed().await.unwrap();
+            let waits = set(&coordinator, "b", Some("2")).unwrap();
+            assert!(matches!(set(&coordinator, "unencodable", Some("3")), Err(Unavailable::Failed)));
+            assert_eq!(waits.committed().await, Err(Unavailable::Failed));
+            assert!(coordinator.needs_load());
+            assert!(matches!(coordinator.decide(|_, _| ()), Err(Unavailable::NotHere)));
+            coordinator.load(Words::default()).await.unwrap();
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["a"]);
+            assert_eq!(*performed.borrow(), ["a is kept"]);
+        });
+    }
+
+    #[test]
+    fn a_rewrite_keeps_the_state_and_shortens_the_replay() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            for n in 0..200 {
+                let name = format!("n{}", n % 10);
+                set(&first, &name, Some(&n.to_string())).unwrap().committed().await.unwrap();
+            }
+            let begin = {
+                let rewriting = first.rewrite();
+                let changing = async {
+                    // Between two pieces of the rewrite.
+                    tasks::yield_now().await;
+                    set(&first, "n9", None).unwrap().committed().await.unwrap();
+                };
+                futures_lite::future::zip(rewriting, changing).await.0.unwrap()
+            };
+            assert_eq!((begin, partition.log().log_start()), (Offset(200), Offset(200)));
+            let second = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let replayed = second.load(Words::default()).await.unwrap();
+            assert!(replayed.records <= 12, "{replayed:?}");
+            assert_eq!(words(&second), words(&first));
+            assert_eq!(words(&second).len(), 9);
+        });
+    }
+}

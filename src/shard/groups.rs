@@ -1,0 +1,344 @@
+//! The group coordinators of a core: one for each partition of the offsets topic that the core owns.
+//!
+//! A request finds its coordinator by [`Shard::on_group`]: the group's name gives the partition, the partition
+//! its core, and the closure runs there. The coordinator decides on the spot; what it decides to be done later
+//! (answers to those who wait, long computations, deadlines) is performed here.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use ahash::AHashMap;
+
+use super::{Shard, current, post};
+use crate::broker::partition::Partition;
+use crate::broker::state_machine::{Coordinator, Unavailable};
+use crate::clock;
+use crate::config::Layers;
+use crate::group::settings::Settings;
+use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome, Ticket, Work};
+use crate::metadata::Image;
+use crate::runtime::broadcast::View;
+use crate::runtime::tasks::{self, Queue};
+use crate::types::{PartitionId, ShardId, TopicId};
+
+/// How exact deadlines are.
+const TICK_EVERY: Duration = Duration::from_millis(50);
+/// How often a core without coordinators looks whether it has one.
+const IDLE_EVERY: Duration = Duration::from_millis(1_000);
+
+/// The coordinators of one core, by partition.
+#[derive(Default)]
+pub struct GroupCoordinators {
+    by_partition: RefCell<AHashMap<PartitionId, Rc<GroupCoordinator>>>,
+    settings: RefCell<Option<(View<Layers>, Rc<Settings>)>>,
+}
+
+/// One coordinator and those who wait for its answers.
+pub struct GroupCoordinator {
+    topic: TopicId,
+    machine: Rc<Coordinator<Groups>>,
+    waiting: RefCell<AHashMap<Ticket, flume::Sender<Answer>>>,
+    next_ticket: Cell<u64>,
+    rewriting: Cell<bool>,
+}
+
+impl GroupCoordinator {
+    fn new(partition: Rc<Partition>) -> Rc<GroupCoordinator> {
+        Rc::new_cyclic(|own: &Weak<GroupCoordinator>| {
+            let own = own.clone();
+            let perform = move |effects: Vec<Effect>| {
+                if let Some(coordinator) = own.upgrade() {
+                    effects.into_iter().for_each(|effect| coordinator.perform(effect));
+                }
+            };
+            GroupCoordinator {
+                topic: partition.topic_id,
+                machine: Coordinator::new(partition, Box::new(perform)),
+                waiting: RefCell::default(),
+                next_ticket: Cell::new(0),
+                rewriting: Cell::new(false),
+            }
+        })
+    }
+
+    fn perform(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::Answer(ticket, answer) => {
+                if let Some(waits) = self.waiting.borrow_mut().remove(&ticket) {
+                    let _gone = waits.send(answer);
+                }
+            }
+            Effect::Work(work) => self.work(work),
+        }
+    }
+
+    /// Runs a long computation on another thread and hands its result to the state.
+    fn work(self: &Rc<Self>, work: Work) {
+        let coordinator = self.clone();
+        tasks::spawn(Queue::Background, async move {
+            let worked = glommio::executor().spawn_blocking(work.0).await;
+            let took = coordinator.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
+            if let Err(reason) = took {
+                tracing::debug!(?reason, "a computation of a group came too late");
+            }
+        })
+        .detach();
+    }
+
+    /// Decides at once, and waits until the answer may leave, for `offsets.commit.timeout.ms` at most.
+    ///
+    /// # Errors
+    /// Where the coordinator has no state, or the decision's records could not be appended or not in time.
+    pub async fn ask<R>(
+        &self,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
+    ) -> Result<R, Unavailable> {
+        let (decided, within_ms) = self.with_context(|context| {
+            let decided = self.machine.decide(|groups, outcome| decide(groups, context, outcome));
+            (decided, context.settings.offsets_commit_timeout_ms)
+        });
+        let too_late = async {
+            glommio::timer::sleep(Duration::from_millis(within_ms)).await;
+            Err(Unavailable::TimedOut)
+        };
+        futures_lite::future::or(decided?.committed(), too_late).await
+    }
+
+    /// Decides at once, and waits for the answer that the ticket gets, now or later.
+    ///
+    /// # Errors
+    /// As [`GroupCoordinator::ask`]; also when the coordinator stops before the answer.
+    pub async fn ask_later(
+        &self,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, Ticket, &mut Outcome),
+    ) -> Result<Answer, Unavailable> {
+        let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
+        let (answer, answered) = flume::bounded(1);
+        self.waiting.borrow_mut().insert(ticket, answer);
+        let asked = self.with_context(|context| {
+            self.machine.decide(|groups, outcome| decide(groups, context, ticket, outcome)).map(drop)
+        });
+        if let Err(reason) = asked {
+            self.waiting.borrow_mut().remove(&ticket);
+            return Err(reason);
+        }
+        answered.recv_async().await.map_err(|_stopped| Unavailable::NotHere)
+    }
+
+    fn decide(
+        &self,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome),
+    ) -> Result<(), Unavailable> {
+        self.with_context(|context| self.machine.decide(|groups, outcome| decide(groups, context, outcome)))
+            .map(drop)
+    }
+
+    fn with_context<R>(&self, f: impl FnOnce(&Context<'_>) -> R) -> R {
+        let shard = current();
+        let (image, settings) = (shard.image(), shard.group_settings());
+        f(&Context { image: &image, settings: &settings, now: clock::now() })
+    }
+
+    /// What the state says; `None` while there is none.
+    pub fn peek<R>(&self, look: impl FnOnce(&Groups) -> R) -> Option<R> {
+        self.machine.peek(look)
+    }
+
+    /// Replays the partition, again where the state was lost.
+    fn load(self: &Rc<Self>) {
+        let coordinator = self.clone();
+        tasks::spawn(Queue::Background, async move {
+            let began = clock::monotonic_ms();
+            let name = coordinator.machine.partition().name();
+            match coordinator.machine.load(Groups::default()).await {
+                Ok(replayed) if replayed.records > 0 => tracing::info!(
+                    partition = %name,
+                    records = replayed.records,
+                    skipped = replayed.skipped,
+                    kibibytes = replayed.bytes >> 10,
+                    ms = clock::monotonic_ms() - began,
+                    "groups and offsets are loaded"
+                ),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(partition = %name, %error, "groups and offsets cannot be loaded")
+                }
+            }
+        })
+        .detach();
+    }
+
+    /// Writes the state again where the log has outgrown it; the log's start is durable then.
+    fn rewrite_if_grown(self: &Rc<Self>) {
+        if !self.machine.wants_rewrite() || self.rewriting.replace(true) {
+            return;
+        }
+        let coordinator = self.clone();
+        tasks::spawn(Queue::Background, async move {
+            let name = coordinator.machine.partition().name();
+            match coordinator.machine.rewrite().await {
+                Ok(begin) => {
+                    tracing::info!(partition = %name, %begin, "groups and offsets are written again");
+                    if let Err(error) = current().keep_log_starts().await {
+                        tracing::warn!(partition = %name, %error, "the log's new start is not kept yet");
+                    }
+                }
+                Err(reason) => tracing::debug!(partition = %name, ?reason, "groups are not written again"),
+            }
+            coordinator.rewriting.set(false);
+        })
+        .detach();
+    }
+
+    /// Ends the coordinator: who waits for an answer gets none.
+    fn stop(&self) {
+        self.machine.stop();
+        self.waiting.take();
+    }
+}
+
+impl Shard {
+    /// The settings of groups, typed anew when the configuration has changed.
+    pub fn group_settings(&self) -> Rc<Settings> {
+        let layers = self.layers();
+        let mut cached = self.groups.settings.borrow_mut();
+        match &*cached {
+            Some((of, settings)) if of.is_same(&layers) => settings.clone(),
+            _ => {
+                let settings = Rc::new(Settings::of(&layers));
+                *cached = Some((layers, settings.clone()));
+                settings
+            }
+        }
+    }
+
+    /// The partition of the offsets topic that keeps a group, by the partitions that the topic has; `None`
+    /// before the topic exists.
+    pub fn group_partition(&self, group: &str) -> Option<(TopicId, PartitionId)> {
+        let image = self.image();
+        let topic = image.topic(OFFSETS_TOPIC)?;
+        let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        Some((topic.id, PartitionId(group::partition_of(group, partitions))))
+    }
+
+    /// Runs `f` with the coordinator of a group, on its core.
+    ///
+    /// # Errors
+    /// Where there is none here; what `f` gives else.
+    pub async fn on_group<R, Fut>(
+        &self,
+        group: &str,
+        f: impl FnOnce(Rc<GroupCoordinator>) -> Fut + Send + 'static,
+    ) -> Result<R, Unavailable>
+    where
+        R: Send + 'static,
+        Fut: Future<Output = Result<R, Unavailable>> + 'static,
+    {
+        let (topic, partition) = self.group_partition(group).ok_or(Unavailable::NoTopic)?;
+        let posted = post(self.owner(topic, partition), move |shard| {
+            let coordinator = shard.group_coordinator(partition);
+            async move { f(coordinator.ok_or(Unavailable::NotHere)?).await }
+        });
+        posted.await.await.unwrap_or(Err(Unavailable::NotHere))
+    }
+
+    /// Runs `f` with every coordinator of every core.
+    pub async fn on_all_groups<R, Fut>(
+        &self,
+        f: impl Fn(Rc<GroupCoordinator>) -> Fut + Clone + Send + 'static,
+    ) -> Vec<R>
+    where
+        R: Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        let mut posted = Vec::with_capacity(self.cores);
+        for core in 0..self.cores {
+            let f = f.clone();
+            let to = ShardId(u16::try_from(core).expect("cores are counted in 16 bits"));
+            let run = move |shard: Rc<Shard>| async move {
+                let mut found = Vec::new();
+                for coordinator in shard.group_coordinators() {
+                    found.push(f(coordinator).await);
+                }
+                found
+            };
+            posted.push(post(to, run).await);
+        }
+        let mut found = Vec::new();
+        for reply in posted {
+            found.extend(reply.await.unwrap_or_default());
+        }
+        found
+    }
+
+    fn group_coordinator(&self, partition: PartitionId) -> Option<Rc<GroupCoordinator>> {
+        self.groups.by_partition.borrow().get(&partition).cloned()
+    }
+
+    fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
+        self.groups.by_partition.borrow().values().cloned().collect()
+    }
+
+    /// Brings the coordinators in line with the partitions of this core, and their states with the image.
+    pub(super) fn follow_groups(&self, before: &Image) {
+        let image = self.image();
+        let topic = image.topic(OFFSETS_TOPIC);
+        let gone: Vec<_> = self
+            .group_coordinators()
+            .into_iter()
+            .filter(|c| topic.is_none_or(|topic| topic.id != c.topic))
+            .collect();
+        for coordinator in gone {
+            coordinator.stop();
+            self.groups.by_partition.borrow_mut().remove(&coordinator.machine.partition().id);
+        }
+        for coordinator in self.group_coordinators() {
+            let _loading = coordinator.decide(|groups, context, outcome| {
+                groups.follow_image(before, context, outcome);
+            });
+        }
+        let Some(topic) = topic else { return };
+        for (id, _) in topic.numbered() {
+            if let Some(partition) = self.partition(topic.id, id)
+                && self.group_coordinator(id).is_none()
+            {
+                let coordinator = GroupCoordinator::new(partition);
+                coordinator.load();
+                self.groups.by_partition.borrow_mut().insert(id, coordinator);
+            }
+        }
+    }
+
+    /// Does what is due in the coordinators of this core, for as long as it runs.
+    pub async fn tick_groups(self: Rc<Self>) {
+        loop {
+            let coordinators = self.group_coordinators();
+            let idle = coordinators.is_empty();
+            let now_ms = clock::monotonic_ms();
+            for coordinator in coordinators {
+                if coordinator.machine.needs_load() && !self.stopping.get() {
+                    coordinator.waiting.take();
+                    coordinator.load();
+                }
+                coordinator.rewrite_if_grown();
+                let due = |groups: &Groups| groups.next_tick_ms().is_some_and(|at| at <= now_ms);
+                if coordinator.peek(due) == Some(true) {
+                    let _gone = coordinator.decide(|groups, context, outcome| {
+                        groups.tick(context, outcome);
+                    });
+                    tasks::yield_now().await;
+                }
+            }
+            glommio::timer::sleep(if idle { IDLE_EVERY } else { TICK_EVERY }).await;
+        }
+    }
+
+    /// Ends the coordinators of this core: who waits for an answer is let go.
+    pub fn stop_groups(&self) {
+        for coordinator in self.groups.by_partition.take().into_values() {
+            coordinator.stop();
+        }
+    }
+}
