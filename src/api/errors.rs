@@ -66,7 +66,7 @@ impl Code for Unavailable {
         match self {
             Unavailable::NoTopic | Unavailable::NotHere => ResponseError::NotCoordinator.code(),
             Unavailable::Loading => ResponseError::CoordinatorLoadInProgress.code(),
-            Unavailable::Failed => ResponseError::CoordinatorNotAvailable.code(),
+            Unavailable::Failed | Unavailable::TimedOut => ResponseError::CoordinatorNotAvailable.code(),
         }
     }
 }

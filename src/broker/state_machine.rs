@@ -123,6 +123,8 @@ pub enum Unavailable {
     Loading,
     /// The append failed, or its partition takes no appends; whether the records count is not known.
     Failed,
+    /// The records were not committed in time; they may be yet.
+    TimedOut,
 }
 
 /// Records of one batch stay under this many bytes where several decisions share it.

@@ -35,6 +35,9 @@ pub mod regex;
 pub mod settings;
 pub mod timers;
 
+#[cfg(test)]
+pub mod testing;
+
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
 use offsets::Offsets;
@@ -110,6 +113,7 @@ pub struct Groups {
     groups: AHashMap<Rc<str>, Group>,
     offsets: Offsets,
     timers: Timers<Timer>,
+    consumers: consumer::Shared,
 }
 
 /// From when the retention of a group's offsets counts, where the commit itself did not say when it expires.
@@ -155,7 +159,7 @@ impl Group {
     ) -> Result<(), ApiError> {
         match self {
             Group::Classic(group) => {
-                group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional, version)
+                group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional)
             }
             Group::Consumer(group) => {
                 group.validate_commit(member_id, instance_id, generation_or_epoch, is_transactional, version)
@@ -193,6 +197,14 @@ impl Group {
         }
     }
 
+    /// The records that make the group what it is, as far as it is stored; its offsets have records of their own.
+    pub fn records(&self, id: &str) -> Vec<Record> {
+        match self {
+            Group::Classic(group) => group.records(),
+            Group::Consumer(group) => group.records(id),
+        }
+    }
+
     /// The records that delete the group; its offsets have records of their own.
     pub fn tombstones(&self, id: &str) -> Vec<Record> {
         match self {
@@ -223,8 +235,8 @@ impl Groups {
                 Timer::Consumer(timer) => self.consumer_timer(timer, context, outcome),
                 Timer::Expiry => {
                     self.expire_offsets(context, outcome);
-                    let every_ms = context.settings.offsets_retention_check_interval_ms;
-                    self.timers.set(Timer::Expiry, context.now.ticks_ms + every_ms);
+                    // Its next step may be due at once; what it has deleted is to be applied before.
+                    return true;
                 }
             }
         }
@@ -277,11 +289,14 @@ impl StateMachine for Groups {
     }
 
     fn parts(&self) -> Vec<Rc<str>> {
-        Vec::new()
+        let without_group = self.offsets.groups().filter(|id| !self.groups.contains_key(*id));
+        self.groups.keys().chain(without_group).cloned().collect()
     }
 
-    fn records_of(&self, _part: &str) -> Vec<Record> {
-        Vec::new()
+    fn records_of(&self, part: &str) -> Vec<Record> {
+        let mut records = self.group(part).map(|group| group.records(part)).unwrap_or_default();
+        records.extend(self.offset_records_of(part));
+        records
     }
 }
 

@@ -10,6 +10,8 @@ use crate::metadata::{Image, ResourceType};
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub offset_metadata_max_bytes: usize,
+    /// Of batches, where the offsets topic does not say it.
+    pub message_max_bytes: usize,
     pub offsets_retention_ms: i64,
     pub offsets_retention_check_interval_ms: u64,
     pub offsets_commit_timeout_ms: u64,
@@ -44,6 +46,7 @@ impl Settings {
             .expect("the defaults of group keys were checked with the broker's configuration");
         Settings {
             offset_metadata_max_bytes: usize::try_from(number("offset.metadata.max.bytes")).unwrap_or(0),
+            message_max_bytes: usize::try_from(number("message.max.bytes")).unwrap_or(0),
             offsets_retention_ms: server.offsets_retention_minutes.saturating_mul(60_000),
             offsets_retention_check_interval_ms: millis("offsets.retention.check.interval.ms"),
             offsets_commit_timeout_ms: millis("offsets.commit.timeout.ms"),

@@ -87,17 +87,23 @@ impl GroupCoordinator {
         .detach();
     }
 
-    /// Decides at once, and waits until the answer may leave.
+    /// Decides at once, and waits until the answer may leave, for `offsets.commit.timeout.ms` at most.
     ///
     /// # Errors
-    /// Where the coordinator has no state, or the decision's records could not be appended.
+    /// Where the coordinator has no state, or the decision's records could not be appended or not in time.
     pub async fn ask<R>(
         &self,
         decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
     ) -> Result<R, Unavailable> {
-        self.with_context(|context| self.machine.decide(|groups, outcome| decide(groups, context, outcome)))?
-            .committed()
-            .await
+        let (decided, within_ms) = self.with_context(|context| {
+            let decided = self.machine.decide(|groups, outcome| decide(groups, context, outcome));
+            (decided, context.settings.offsets_commit_timeout_ms)
+        });
+        let too_late = async {
+            glommio::timer::sleep(Duration::from_millis(within_ms)).await;
+            Err(Unavailable::TimedOut)
+        };
+        futures_lite::future::or(decided?.committed(), too_late).await
     }
 
     /// Decides at once, and waits for the answer that the ticket gets, now or later.

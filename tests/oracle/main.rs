@@ -32,6 +32,7 @@ mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
+mod find_coordinator;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
@@ -62,6 +63,7 @@ const GROUPS: &[Group] = &[
     Group { api: produce::API, cases: produce::CASES },
     Group { api: init_producer_id::API, cases: init_producer_id::CASES },
     Group { api: fetch::API, cases: fetch::CASES },
+    Group { api: find_coordinator::API, cases: find_coordinator::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
@@ -87,6 +89,7 @@ const OPTIONS: &[&str] = &[
     "controller.listener.names=CONTROLLER",
     "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
     "offsets.topic.replication.factor=1",
+    "group.initial.rebalance.delay.ms=0",
     "transaction.state.log.replication.factor=1",
     "share.coordinator.state.topic.replication.factor=1",
     "transaction.state.log.min.isr=1",

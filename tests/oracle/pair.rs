@@ -304,6 +304,20 @@ impl Pair {
         }
     }
 
+    /// Has both make the offsets topic, and waits until both coordinate groups.
+    pub fn offsets_topic(&mut self) {
+        let began = Instant::now();
+        loop {
+            let found = self.prepare("FindCoordinator", 3, json!({"key": "ready", "keyType": 0}));
+            if found.iter().all(|answer| answer["errorCode"] == 0) {
+                self.wait_for("__consumer_offsets");
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "a broker has no offsets topic: {found:?}");
+            thread::sleep(PAUSE);
+        }
+    }
+
     /// Deletes a topic on both and waits until both have forgotten it.
     pub fn delete(&mut self, name: &str) {
         self.prepare("DeleteTopics", 5, json!({"topicNames": [name], "timeoutMs": 10000}));

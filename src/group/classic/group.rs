@@ -1,0 +1,490 @@
+//! A classic group: its state, who is in it, the protocol it follows. It answers nobody; [`super::round`]
+//! carries it from state to state.
+//!
+//! ```text
+//! Empty ──join──> PreparingRebalance ──all joined or time over──> CompletingRebalance ──leader syncs──> Stable
+//!   ^                  │        ^                                          │                              │
+//!   └── nobody left ───┘        └────────── a member comes, goes or changes its mind ────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ahash::{AHashMap, AHashSet};
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+
+use super::bounds;
+use super::member::{Member, Members, Protocol};
+use super::subscription;
+use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, Record};
+
+/// The protocol type of groups that share partitions.
+pub const CONSUMER: &str = "consumer";
+
+/// Where a group stands. A group that was removed is in no map any more, so there is no state for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// No members; offsets may be kept.
+    Empty,
+    /// Members are to join anew; each waits until all have, or until the time is over.
+    PreparingRebalance,
+    /// Members know the generation; they wait for what the leader assigns.
+    CompletingRebalance,
+    Stable,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Empty => "Empty",
+            State::PreparingRebalance => "PreparingRebalance",
+            State::CompletingRebalance => "CompletingRebalance",
+            State::Stable => "Stable",
+        }
+    }
+}
+
+/// The delay of a group's first round, in milliseconds: it begins anew while members still come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InitialDelay {
+    pub delay_ms: u64,
+    pub remaining_ms: u64,
+}
+
+/// A classic group.
+#[derive(Clone, Debug)]
+pub struct ClassicGroup {
+    pub(in crate::group) id: Rc<str>,
+    pub(in crate::group) state: State,
+    /// The state before this one, where the group has changed since it was made or loaded.
+    pub(in crate::group) previous: Option<State>,
+    /// Since when it is in its state, by the wall clock; `None` in records of old versions.
+    pub(in crate::group) state_since_ms: Option<i64>,
+    pub(in crate::group) generation: i32,
+    /// Of its members; `None` for a group that only keeps offsets.
+    pub(in crate::group) protocol_type: Option<Rc<str>>,
+    /// The protocol that this generation follows.
+    pub(in crate::group) protocol: Option<Rc<str>>,
+    /// Always a member, where there is one.
+    pub(in crate::group) leader: Option<Rc<str>>,
+    pub(in crate::group) members: Members,
+    /// Ids of static members by their instance.
+    pub(in crate::group) instances: AHashMap<Rc<str>, Rc<str>>,
+    /// Ids that were given out and have not joined yet.
+    pub(in crate::group) pending: AHashSet<Rc<str>>,
+    pending_bytes: usize,
+    /// Members that have not synchronised in this generation.
+    pub(in crate::group) pending_sync: AHashSet<Rc<str>>,
+    /// How many members wait for the end of the round.
+    awaiting_join: usize,
+    /// How many members can follow each protocol.
+    support: BTreeMap<Rc<str>, usize>,
+    /// The topics that members subscribe to; `None` where that is not known.
+    pub(in crate::group) subscribed: Option<BTreeSet<String>>,
+    /// A member has come while the first round is delayed.
+    pub(super) came_in_delay: bool,
+    pub(super) initial_delay: Option<InitialDelay>,
+    member_bytes: usize,
+    /// What its last record says, so that it can be written again while a round runs. `None` for a group that
+    /// commits alone have made.
+    written: Option<Box<GroupMetadataValue>>,
+}
+
+impl ClassicGroup {
+    /// An empty group at generation 0.
+    pub fn new(id: Rc<str>, now_ms: i64) -> ClassicGroup {
+        ClassicGroup {
+            id,
+            state: State::Empty,
+            previous: None,
+            state_since_ms: Some(now_ms),
+            generation: 0,
+            protocol_type: None,
+            protocol: None,
+            leader: None,
+            members: Members::default(),
+            instances: AHashMap::default(),
+            pending: AHashSet::default(),
+            pending_bytes: 0,
+            pending_sync: AHashSet::default(),
+            awaiting_join: 0,
+            support: BTreeMap::new(),
+            subscribed: None,
+            came_in_delay: false,
+            initial_delay: None,
+            member_bytes: 0,
+            written: None,
+        }
+    }
+
+    /// A group that only keeps offsets, made by a commit. No record of its own says that it is there.
+    pub fn simple(id: Rc<str>) -> ClassicGroup {
+        ClassicGroup { state_since_ms: None, ..ClassicGroup::new(id, 0) }
+    }
+
+    /// A group as a record says it was: with members it is stable.
+    pub fn from_record(value: GroupMetadataValue, id: Rc<str>) -> ClassicGroup {
+        let mut group = ClassicGroup::new(id, 0);
+        group.written = Some(Box::new(value.clone()));
+        group.state_since_ms = (value.current_state_timestamp != -1).then_some(value.current_state_timestamp);
+        group.generation = value.generation;
+        group.protocol_type = Some(value.protocol_type).filter(|kind| !kind.is_empty()).map(Rc::from);
+        group.protocol = value.protocol.map(Rc::from);
+        group.state = if value.members.is_empty() { State::Empty } else { State::Stable };
+        let protocol = group.protocol.clone().unwrap_or_default();
+        for member in value.members {
+            group.load_member(member, &protocol);
+        }
+        // A leader that is no member would be a group that nobody can lead.
+        let leader = value.leader.filter(|leader| group.members.contains(leader)).map(Rc::from);
+        group.leader = leader.or_else(|| group.members.iter().next().map(|member| member.id.clone()));
+        group.subscribed = group.subscriptions();
+        group
+    }
+
+    fn load_member(&mut self, stored: MemberMetadata, protocol: &Rc<str>) {
+        let id: Rc<str> = Rc::from(stored.member_id);
+        let instance: Option<Rc<str>> = stored.group_instance_id.map(Rc::from);
+        let twice = self.members.contains(&id)
+            || instance.as_ref().is_some_and(|instance| self.instances.contains_key(instance));
+        if twice {
+            tracing::warn!(group = %self.id, member = %id, "a stored group names a member twice");
+            return;
+        }
+        self.add(Member {
+            id,
+            instance,
+            client_id: stored.client_id,
+            client_host: stored.client_host,
+            rebalance_timeout_ms: match stored.rebalance_timeout {
+                -1 => stored.session_timeout,
+                timeout_ms => timeout_ms,
+            },
+            session_timeout_ms: stored.session_timeout,
+            protocols: vec![Protocol { name: protocol.clone(), metadata: stored.subscription }],
+            assignment: stored.assignment,
+            join: None,
+            sync: None,
+            is_new: false,
+        });
+    }
+
+    /// What a record says that is written now.
+    fn value(&self) -> GroupMetadataValue {
+        let protocol = self.protocol.as_deref();
+        let members = self.members.iter().map(|member| MemberMetadata {
+            member_id: member.id.to_string(),
+            group_instance_id: member.instance.as_deref().map(str::to_owned),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            rebalance_timeout: member.rebalance_timeout_ms,
+            session_timeout: member.session_timeout_ms,
+            subscription: protocol.and_then(|name| member.metadata(name)).cloned().unwrap_or_default(),
+            assignment: member.assignment.clone(),
+        });
+        GroupMetadataValue {
+            protocol_type: self.protocol_type.as_deref().unwrap_or_default().to_owned(),
+            generation: self.generation,
+            protocol: protocol.map(str::to_owned),
+            leader: self.leader.as_deref().map(str::to_owned),
+            current_state_timestamp: self.state_since_ms.unwrap_or(-1),
+            members: members.collect(),
+        }
+    }
+
+    /// The record of the group as it is now: stable, or empty.
+    pub(super) fn write(&mut self) -> Record {
+        assert!(matches!(self.state, State::Stable | State::Empty), "a round that runs is not written");
+        let value = self.value();
+        self.written = Some(Box::new(value.clone()));
+        Record::GroupMetadata(self.key(), Some(value))
+    }
+
+    /// The records that make the group what it is: its last one, whatever has begun since.
+    pub fn records(&self) -> Vec<Record> {
+        let written = self.written.iter();
+        written.map(|value| Record::GroupMetadata(self.key(), Some((**value).clone()))).collect()
+    }
+
+    /// Checks that a group that is stable or empty is what its last record says.
+    #[cfg(test)]
+    pub fn check_written(&self) {
+        if let (State::Stable | State::Empty, Some(written)) = (self.state, &self.written) {
+            assert_eq!(**written, self.value(), "group {} is not what was written", self.id);
+        }
+    }
+
+    fn key(&self) -> GroupMetadataKey {
+        GroupMetadataKey { group: self.id.to_string() }
+    }
+
+    pub fn id(&self) -> &Rc<str> {
+        &self.id
+    }
+
+    /// Whether it has no members and no round of joining.
+    pub fn is_empty(&self) -> bool {
+        self.state == State::Empty
+    }
+
+    /// Whether nobody has been in it: it was made by commits, or by a join that came to nothing.
+    pub fn is_simple(&self) -> bool {
+        self.protocol_type.is_none() && self.is_empty() && self.pending.is_empty()
+    }
+
+    pub fn state_name(&self) -> &'static str {
+        self.state.name()
+    }
+
+    pub fn is_leader(&self, member: &str) -> bool {
+        self.leader.as_deref() == Some(member)
+    }
+
+    pub fn is_consumers(&self) -> bool {
+        self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
+    /// Moves to another state.
+    pub(super) fn enter(&mut self, state: State, now_ms: i64) {
+        let allowed = match state {
+            State::Empty | State::CompletingRebalance => self.state == State::PreparingRebalance,
+            State::PreparingRebalance => self.state != State::PreparingRebalance,
+            State::Stable => self.state == State::CompletingRebalance,
+        };
+        assert!(allowed, "a group does not go from {:?} to {state:?}", self.state);
+        self.previous = Some(self.state);
+        self.state = state;
+        self.state_since_ms = Some(now_ms);
+    }
+
+    /// Whether members that speak this type and these protocols fit those that are there.
+    pub fn supports<'a>(&self, kind: &str, mut protocols: impl Iterator<Item = &'a str>) -> bool {
+        match self.state {
+            State::Empty => !kind.is_empty() && protocols.next().is_some(),
+            _ => {
+                let of_all = |name: &str| self.support.get(name) == Some(&self.members.len());
+                self.protocol_type.as_deref() == Some(kind) && protocols.any(of_all)
+            }
+        }
+    }
+
+    /// Adds a member; the first one leads, and gives the group its protocol type by [`ClassicGroup::set_type`].
+    pub(super) fn add(&mut self, member: Member) {
+        if let Some(instance) = &member.instance {
+            let before = self.instances.insert(instance.clone(), member.id.clone());
+            assert!(before.is_none(), "a static member is added once");
+        }
+        if self.leader.is_none() {
+            self.leader = Some(member.id.clone());
+        }
+        self.forget_pending(&member.id);
+        self.awaiting_join += usize::from(member.awaits_join());
+        self.member_bytes += member.bytes();
+        self.count_support(&member);
+        self.members.insert(member);
+    }
+
+    /// Sets the type of the protocols, which is its first member's.
+    pub(super) fn set_type(&mut self, kind: &str) {
+        if self.members.is_empty() && self.protocol_type.as_deref() != Some(kind) {
+            self.protocol_type = Some(Rc::from(kind));
+        }
+    }
+
+    /// Takes a member, or an id that was given out, away. The eldest of the others leads where it led.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Member> {
+        self.forget_pending(id);
+        self.pending_sync.remove(id);
+        let member = self.members.remove(id)?;
+        self.discount_support(&member);
+        self.awaiting_join -= usize::from(member.awaits_join());
+        self.member_bytes -= member.bytes();
+        if let Some(instance) = &member.instance {
+            self.instances.remove(instance);
+        }
+        if self.is_leader(id) {
+            self.leader = self.members.iter().next().map(|eldest| eldest.id.clone());
+        }
+        Some(member)
+    }
+
+    /// Changes a member; what is counted over members follows.
+    pub(super) fn change<R>(&mut self, id: &str, change: impl FnOnce(&mut Member) -> R) -> Option<R> {
+        let mut member = self.members.get(id)?.clone();
+        let (awaited, bytes) = (member.awaits_join(), member.bytes());
+        self.discount_support(&member);
+        let result = change(&mut member);
+        self.awaiting_join = self.awaiting_join - usize::from(awaited) + usize::from(member.awaits_join());
+        self.member_bytes = self.member_bytes - bytes + member.bytes();
+        self.count_support(&member);
+        *self.members.get_mut(id)? = member;
+        Some(result)
+    }
+
+    /// Gives a static member another id. It keeps its place, its lead and its assignment.
+    pub(super) fn rename(&mut self, old: &str, new: Rc<str>) {
+        let leads = self.is_leader(old);
+        if self.pending_sync.remove(old) {
+            self.pending_sync.insert(new.clone());
+        }
+        let Some(member) = self.members.rename(old, new.clone()) else { return };
+        // Whoever had the old id was told a generation or is fenced now; the new one can heartbeat.
+        member.is_new = false;
+        self.member_bytes = self.member_bytes - old.len() + new.len();
+        if let Some(instance) = member.instance.clone() {
+            self.instances.insert(instance, new.clone());
+        }
+        if leads {
+            self.leader = Some(new);
+        }
+    }
+
+    /// Takes the ticket of a member that waits for the end of the round.
+    pub(super) fn take_join(&mut self, id: &str) -> Option<super::Ticket> {
+        let ticket = self.members.get_mut(id)?.join.take()?;
+        self.awaiting_join -= 1;
+        Some(ticket)
+    }
+
+    /// Sets what members are assigned. Who is not named gets nothing.
+    pub(super) fn assign(&mut self, mut assignments: AHashMap<&str, Bytes>) {
+        for member in self.members.iter_mut() {
+            self.member_bytes -= member.assignment.len();
+            member.assignment = assignments.remove(&*member.id).unwrap_or_default();
+            self.member_bytes += member.assignment.len();
+        }
+    }
+
+    fn count_support(&mut self, member: &Member) {
+        for name in member.protocol_names() {
+            *self.support.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    fn discount_support(&mut self, member: &Member) {
+        for name in member.protocol_names() {
+            if let Some(count) = self.support.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.support.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Bytes that its members take, by what clients decide over.
+    pub fn member_bytes(&self) -> usize {
+        self.member_bytes
+    }
+
+    /// Gives out an id that is to join; false where too many were.
+    pub(super) fn add_pending(&mut self, id: Rc<str>) -> bool {
+        let bytes = id.len() + bounds::PENDING_OVERHEAD_BYTES;
+        if self.pending_bytes + bytes > bounds::PENDING_BYTES_MAX {
+            return false;
+        }
+        self.pending_bytes += bytes;
+        self.pending.insert(id)
+    }
+
+    fn forget_pending(&mut self, id: &str) {
+        if self.pending.remove(id) {
+            self.pending_bytes -= id.len() + bounds::PENDING_OVERHEAD_BYTES;
+        }
+    }
+
+    /// How many members wait for the end of the round.
+    pub fn awaiting_join(&self) -> usize {
+        self.awaiting_join
+    }
+
+    /// Whether nobody is awaited any more in a round of joining.
+    pub fn all_joined(&self) -> bool {
+        self.awaiting_join == self.members.len() && self.pending.is_empty()
+    }
+
+    /// Sees to it that the leader has joined; false where nobody has.
+    pub(super) fn elect_joined_leader(&mut self) -> bool {
+        let Some(leader) = &self.leader else { return false };
+        if self.members.get(leader).is_some_and(Member::awaits_join) {
+            return true;
+        }
+        let joined = self.members.iter().find(|member| member.awaits_join()).map(|member| member.id.clone());
+        let elected = joined.is_some();
+        self.leader = joined.or_else(|| self.leader.take());
+        elected
+    }
+
+    /// The longest rebalance timeout of its members, in milliseconds.
+    pub fn rebalance_timeout_ms(&self) -> u64 {
+        let longest = self.members.iter().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0);
+        u64::try_from(longest).unwrap_or(0)
+    }
+
+    /// The protocol that most members like best of those that all can follow; of two the one that the eldest
+    /// prefers. `None` without members.
+    pub fn chosen_protocol(&self) -> Option<Rc<str>> {
+        let of_all = |name: &str| self.support.get(name) == Some(&self.members.len());
+        let mut votes: Vec<(Rc<str>, usize)> = Vec::new();
+        for member in self.members.iter() {
+            let Some(vote) = member.protocols.iter().find(|own| of_all(&own.name)) else { continue };
+            match votes.iter_mut().find(|(name, _)| *name == vote.name) {
+                Some((_, count)) => *count += 1,
+                None => votes.push((vote.name.clone(), 1)),
+            }
+        }
+        let most = votes.iter().map(|(_, count)| *count).max()?;
+        votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name)
+    }
+
+    /// Begins the next generation with those who are there.
+    pub(super) fn next_generation(&mut self, now_ms: i64) {
+        self.generation = self.generation.wrapping_add(1).max(0);
+        self.protocol = self.chosen_protocol();
+        self.subscribed = self.subscriptions();
+        let state = if self.members.is_empty() { State::Empty } else { State::CompletingRebalance };
+        self.enter(state, now_ms);
+        self.pending_sync.clear();
+    }
+
+    /// The topics that the members of a group of consumers subscribe to; `None` where that cannot be known.
+    fn subscriptions(&self) -> Option<BTreeSet<String>> {
+        if !self.is_consumers() {
+            return None;
+        }
+        if self.members.is_empty() {
+            return Some(BTreeSet::new());
+        }
+        let protocol = self.protocol.as_deref()?;
+        let mut topics = BTreeSet::new();
+        for member in self.members.iter() {
+            let own = subscription::topics(member.metadata(protocol)?)?;
+            topics.extend(own.into_iter().map(str::to_owned));
+        }
+        Some(topics)
+    }
+
+    /// Whether members may read `topic`. A group of consumers that says nothing readable may read any.
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.subscribed.as_ref().map_or(self.is_consumers(), |topics| topics.contains(topic))
+    }
+
+    /// Whether a request's member is a member, and the one that its instance names.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
+    pub fn check_member(&self, member: &str, instance: Option<&str>) -> Result<(), ResponseError> {
+        if let Some(instance) = instance {
+            match self.instances.get(instance) {
+                None => return Err(ResponseError::UnknownMemberId),
+                Some(id) if **id != *member => return Err(ResponseError::FencedInstanceId),
+                Some(_) => {}
+            }
+        }
+        match self.members.contains(member) {
+            true => Ok(()),
+            false => Err(ResponseError::UnknownMemberId),
+        }
+    }
+}

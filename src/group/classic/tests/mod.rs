@@ -1,0 +1,1 @@
+//! Rules of classic groups, one test each.

@@ -1,0 +1,240 @@
+//! What the tests of groups share: a coordinator without a core. Its log holds the records as bytes, its clock
+//! is stepped by hand, and answers are kept by ticket.
+//!
+//! A decision is applied as the driver does it: its records are encoded, applied, and then its effects are
+//! done, for nothing can fail in between.
+
+use std::collections::BTreeMap;
+
+use ahash::AHashMap;
+
+use super::settings::Settings;
+use super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket, Work};
+use crate::broker::state_machine::StateMachine;
+use crate::clock::Now;
+use crate::config::properties::Properties;
+use crate::config::{Layers, ServerConfig};
+use crate::metadata::Image;
+use crate::protocol::stored::group::Record;
+use crate::protocol::stored::metadata::{PartitionRecord, Record as Metadata, TopicRecord};
+use crate::types::{LeaderEpoch, NodeId, PartitionId, TopicId};
+
+/// A record as it stands in the log.
+type Stored = (Vec<u8>, Option<Vec<u8>>);
+
+/// A coordinator that a test drives.
+pub struct Fixture {
+    pub groups: Groups,
+    pub image: Image,
+    pub settings: Settings,
+    pub now: Now,
+    /// Every record, in order.
+    pub log: Vec<Stored>,
+    /// Answers that were given and not yet taken.
+    pub answers: AHashMap<Ticket, Answer>,
+    /// Computations that were asked for and not yet run.
+    pub works: Vec<Work>,
+    next_ticket: u64,
+    next_topic: u128,
+}
+
+impl Fixture {
+    /// A coordinator with nothing in its log, under Kafka's defaults.
+    pub fn new() -> Fixture {
+        Fixture::with("")
+    }
+
+    /// The same under the broker's keys of `properties`.
+    pub fn with(properties: &str) -> Fixture {
+        let properties = Properties::parse(properties).unwrap();
+        let layers = Layers::new(ServerConfig::load(&properties).unwrap().0);
+        let now = Now { wall_ms: 1_700_000_000_000, ticks_ms: 1_000_000 };
+        let mut groups = Groups::default();
+        groups.loaded(now);
+        let mut fixture = Fixture {
+            groups,
+            image: Image::empty(),
+            settings: Settings::of(&layers),
+            now,
+            log: Vec::new(),
+            answers: AHashMap::default(),
+            works: Vec::new(),
+            next_ticket: 0,
+            next_topic: 1,
+        };
+        fixture.step(0);
+        fixture
+    }
+
+    /// Makes a topic; groups follow the image.
+    pub fn topic(&mut self, name: &str, partitions: i32) -> TopicId {
+        let before = self.image.clone();
+        let id = TopicId(uuid::Uuid::from_u128(self.next_topic << 64 | 7));
+        self.next_topic += 1;
+        let topic = TopicRecord { name: name.to_owned(), topic_id: id };
+        self.image.apply(&Metadata::from(topic)).unwrap();
+        self.put_partitions(id, 0..partitions);
+        self.follow(&before);
+        id
+    }
+
+    /// Gives a topic more partitions; groups follow the image.
+    pub fn grow(&mut self, name: &str, partitions: i32) {
+        let before = self.image.clone();
+        let topic = self.image.topic(name).unwrap().clone();
+        self.put_partitions(topic.id, topic.partitions.len() as i32..partitions);
+        self.follow(&before);
+    }
+
+    fn put_partitions(&mut self, topic: TopicId, partitions: std::ops::Range<i32>) {
+        for partition in partitions {
+            let record = PartitionRecord {
+                partition_id: PartitionId(partition),
+                topic_id: topic,
+                replicas: vec![NodeId(1)],
+                isr: vec![NodeId(1)],
+                leader: NodeId(1),
+                leader_epoch: LeaderEpoch(0),
+                partition_epoch: 0,
+                directories: vec![uuid::Uuid::from_u128(1_000)],
+                ..PartitionRecord::default()
+            };
+            self.image.apply(&Metadata::from(record)).unwrap();
+        }
+    }
+
+    /// Changes the image and lets groups follow it.
+    pub fn change_image(&mut self, change: impl FnOnce(&mut Image)) {
+        let before = self.image.clone();
+        change(&mut self.image);
+        self.follow(&before);
+    }
+
+    fn follow(&mut self, before: &Image) {
+        self.decide(|groups, context, outcome| groups.follow_image(before, context, outcome));
+    }
+
+    /// Decides, applies, stores, and does the effects; as the driver with an append that succeeds at once.
+    pub fn decide<R>(&mut self, decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R) -> R {
+        let mut outcome = Outcome::default();
+        let context = Context { image: &self.image, settings: &self.settings, now: self.now };
+        let answer = decide(&mut self.groups, &context, &mut outcome);
+        let (records, effects) = outcome.take();
+        for (record, apply) in records {
+            self.log.push(Groups::encode(&record).expect("a decided record can be encoded"));
+            if apply {
+                self.groups.apply(record);
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Answer(ticket, answer) => {
+                    let before = self.answers.insert(ticket, answer);
+                    assert!(before.is_none(), "{ticket:?} is answered twice: {before:?}");
+                }
+                Effect::Work(work) => self.works.push(work),
+            }
+        }
+        answer
+    }
+
+    /// Decides what is answered by a ticket.
+    pub fn ask_later(
+        &mut self,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, Ticket, &mut Outcome),
+    ) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.decide(|groups, context, outcome| decide(groups, context, ticket, outcome));
+        ticket
+    }
+
+    /// Takes the answer that a ticket got.
+    pub fn take(&mut self, ticket: Ticket) -> Option<Answer> {
+        self.answers.remove(&ticket)
+    }
+
+    /// Moves the clock on; every deadline on the way comes at its time.
+    pub fn step(&mut self, ms: u64) {
+        let end = self.now.ticks_ms + ms;
+        loop {
+            let next = self.groups.next_tick_ms().filter(|at| *at <= end);
+            let at = next.unwrap_or(end).max(self.now.ticks_ms);
+            self.now.wall_ms += (at - self.now.ticks_ms) as i64;
+            self.now.ticks_ms = at;
+            if next.is_none() {
+                return;
+            }
+            self.decide(|groups, context, outcome| groups.tick(context, outcome));
+        }
+    }
+
+    /// Runs the computations that were asked for, and those that follow from them.
+    pub fn work(&mut self) {
+        while !self.works.is_empty() {
+            for work in std::mem::take(&mut self.works) {
+                let worked = (work.0)();
+                self.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
+            }
+        }
+    }
+
+    /// What a replay of the log gives.
+    pub fn replayed(&self) -> Groups {
+        let mut groups = Groups::default();
+        for (key, value) in &self.log {
+            if let Some(record) = Groups::decode(key, value.as_deref()).expect("a stored record is read") {
+                groups.apply(record);
+            }
+        }
+        groups.loaded(self.now);
+        groups
+    }
+
+    /// Crashes: who waits gets no answer, and the state is replayed.
+    pub fn restart(&mut self) {
+        self.check_replay();
+        self.works.clear();
+        self.groups = self.replayed();
+        self.step(0);
+    }
+
+    /// Checks that a replay gives the stored part of the state as it stands.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn check_replay(&self) {
+        let (now, replayed) = (stored(&self.groups), stored(&self.replayed()));
+        let names: Vec<_> = replayed.keys().collect();
+        assert_eq!(now.keys().collect::<Vec<_>>(), names, "other groups stand after a replay");
+        for (group, state) in &now {
+            assert_eq!(state, &replayed[group], "group {group} is another after a replay");
+        }
+        for group in self.groups.groups.values() {
+            if let Group::Classic(group) = group {
+                group.check_written();
+            }
+        }
+    }
+
+    /// The records in the log, decoded.
+    pub fn records(&self) -> Vec<Record> {
+        let decode = |(key, value): &Stored| Record::decode(key, value.as_deref()).unwrap();
+        self.log.iter().map(decode).collect()
+    }
+}
+
+/// The stored part of each group, by what it would write; text, so that records have an order.
+fn stored(groups: &Groups) -> BTreeMap<String, Vec<String>> {
+    let sorted = |part: &str| {
+        let mut records: Vec<_> = groups.records_of(part).iter().map(|one| format!("{one:?}")).collect();
+        records.sort();
+        records
+    };
+    groups.parts().into_iter().map(|part| (part.to_string(), sorted(&part))).collect()
+}
+
+/// A client as tests name it.
+pub fn client(id: &str) -> Client {
+    Client { id: id.to_owned(), host: "/127.0.0.1".to_owned() }
+}
