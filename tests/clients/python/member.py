@@ -16,7 +16,7 @@ POLL_MS = 100
 
 
 def say(event, **rest):
-    print(json.dumps({"event": event, **rest}), flush=True)
+    print(json.dumps({"event": event, "at": time.time_ns() // 1_000_000, **rest}), flush=True)
 
 
 class Account:
