@@ -20,12 +20,15 @@ use kafka_protocol::messages::{ApiKey, GroupId};
 
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::message;
+use crate::protocol::offset_requests::{decode_commit, decode_fetch};
 use crate::protocol::wire::StrBytes;
 use crate::shard::Shard;
 use crate::storage::Slice;
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_groups;
 mod delete_records;
 mod describe_cluster;
@@ -112,6 +115,11 @@ fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupI
     parts
 }
 
+/// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
+fn consumer_groups_enabled(_shard: &Shard) -> bool {
+    true
+}
+
 /// Whether a request gives the controller no time at all: Kafka answers REQUEST_TIMED_OUT then, and nothing is
 /// changed.
 fn leaves_no_time(timeout_ms: i32) -> bool {
@@ -182,6 +190,9 @@ macro_rules! alone {
         alone!($key, $versions, unstable None, $handler)
     };
     ($key:ident, $versions:expr, unstable $unstable:expr, $handler:path) => {
+        alone!($key, $versions, unstable $unstable, decoded by message::decode, $handler)
+    };
+    ($key:ident, $versions:expr, unstable $unstable:expr, decoded by $decode:path, $handler:path) => {
         Row {
             key: ApiKey::$key,
             versions: $versions,
@@ -190,7 +201,7 @@ macro_rules! alone {
             handler: |context, request| {
                 Box::pin(async move {
                     let version = request.header.api_version;
-                    let asked = match message::decode(request.body, version) {
+                    let asked = match $decode(request.body, version) {
                         Ok(asked) => asked,
                         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
                     };
@@ -208,8 +219,8 @@ pub static TABLE: &[Row] = &[
     ordered!(Fetch, (4, 18), fetch::handle),
     alone!(ListOffsets, (1, 10), list_offsets::handle),
     alone!(Metadata, (0, 13), metadata::handle),
-    alone!(OffsetCommit, (2, 9), offset_commit::handle),
-    alone!(OffsetFetch, (1, 9), offset_fetch::handle),
+    alone!(OffsetCommit, (2, 10), unstable Some(10), decoded by decode_commit, offset_commit::handle),
+    alone!(OffsetFetch, (1, 10), unstable Some(10), decoded by decode_fetch, offset_fetch::handle),
     alone!(FindCoordinator, (0, 6), find_coordinator::handle),
     alone!(JoinGroup, (0, 9), join_group::handle),
     alone!(Heartbeat, (0, 4), heartbeat::handle),
@@ -236,6 +247,8 @@ pub static TABLE: &[Row] = &[
     alone!(UpdateFeatures, (0, 2), update_features::handle),
     alone!(DescribeCluster, (0, 2), describe_cluster::handle),
     alone!(DescribeProducers, (0, 0), describe_producers::handle),
+    alone!(ConsumerGroupHeartbeat, (0, 1), consumer_group_heartbeat::handle),
+    alone!(ConsumerGroupDescribe, (0, 1), consumer_group_describe::handle),
     alone!(ListConfigResources, (0, 1), list_config_resources::handle),
     alone!(DescribeTopicPartitions, (0, 0), describe_topic_partitions::handle),
 ];

@@ -34,8 +34,7 @@ impl Filter {
 
     fn takes(&self, group: &Group) -> bool {
         let named = |names: &BTreeSet<String>, name: &str| names.is_empty() || names.contains(name);
-        named(&self.states, &group.state_name().to_lowercase())
-            && named(&self.kinds, group.kind_name())
+        named(&self.states, &group.state_name().to_lowercase()) && named(&self.kinds, group.kind_name())
     }
 }
 

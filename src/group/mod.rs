@@ -113,6 +113,7 @@ pub struct Groups {
     groups: AHashMap<Rc<str>, Group>,
     offsets: Offsets,
     timers: Timers<Timer>,
+    consumers: consumer::Shared,
 }
 
 /// From when the retention of a group's offsets counts, where the commit itself did not say when it expires.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{HashMap, OrdMap};
 use uuid::Uuid;
 
@@ -117,6 +118,22 @@ impl Image {
 
     pub fn topic_count(&self) -> usize {
         self.topics.len()
+    }
+
+    /// Whether no topic or partition changed between `before` and this image, which came from it. It can be
+    /// false where nothing did.
+    pub fn has_topics_of(&self, before: &Image) -> bool {
+        self.topics.ptr_eq(&before.topics)
+    }
+
+    /// As [`Image::has_topics_of`], for brokers' registrations.
+    pub fn has_brokers_of(&self, before: &Image) -> bool {
+        self.brokers.ptr_eq(&before.brokers)
+    }
+
+    /// Whether a topic came, or came again, after `before`.
+    pub fn has_created_since(&self, before: &Image) -> bool {
+        before.names.diff(&self.names).any(|change| !matches!(change, DiffItem::Remove(..)))
     }
 
     pub fn partition_count(&self) -> usize {

@@ -1,72 +1,142 @@
 //! Consumer groups (KIP-848): the coordinator assigns, members reconcile step by step.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`heartbeat`] | ConsumerGroupHeartbeat: join, stay, leave; who is fenced when a deadline passes |
+//! | [`describe`] | ConsumerGroupDescribe, and who may commit and fetch offsets |
+//! | [`state`], [`member`], [`owners`] | the group as its records make it |
+//! | [`target`] | the assignment that members are led to |
+//! | [`reconcile`] | one step of a member towards it |
+//! | [`regexes`], [`topics`] | subscription by expression; when topics ask for a new target |
+//! | [`records`] | the stored records |
+//!
+//! A decision checks first and stores then: [`store`] applies a record at once, so what follows in the same
+//! decision sees it. The source of the rules is Kafka 4.1's GroupMetadataManager.
 
-use super::{Context, Groups, Outcome};
-use crate::clock::Now;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::assignors::Assignor;
+use super::settings::Settings;
+use super::{Context, Group, Groups, Outcome};
 use crate::metadata::Image;
-use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::group::Record;
+
+mod describe;
+mod heartbeat;
+pub mod member;
+mod owners;
+mod reconcile;
+pub mod records;
+mod regexes;
+mod state;
+mod target;
+mod topics;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub use heartbeat::check_heartbeat;
+pub use state::ConsumerGroup;
 
 /// What of a consumer group has a deadline.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Timer {}
+pub enum Timer {
+    /// Without a heartbeat until then the member is gone.
+    Session(Rc<str>, Arc<str>),
+    /// What the member was told to revoke has to be revoked by then.
+    Rebalance(Rc<str>, Arc<str>),
+    /// The group was replayed; its deadlines begin.
+    Loaded(Rc<str>),
+}
 
-/// A consumer group.
-#[derive(Debug)]
-pub struct ConsumerGroup {}
+/// What the consumer groups of one coordinator share; nothing of it is stored.
+#[derive(Debug, Default)]
+pub struct Shared {
+    topics: topics::Topics,
+    /// Names the next computation that runs on another thread.
+    next_token: u64,
+}
 
-impl ConsumerGroup {
-    /// The records that make the group what it is.
-    pub fn records(&self, _id: &str) -> Vec<Record> {
-        Vec::new()
-    }
+/// Applies a record of the group, and has it appended.
+fn store(group: &mut ConsumerGroup, record: Record, outcome: &mut Outcome) {
+    group.apply(record.clone());
+    outcome.applied_record(record);
+}
 
-    pub fn is_empty(&self) -> bool {
-        true
-    }
+/// The assignor of members who name none: the broker's first.
+fn default_assignor(settings: &Settings) -> Assignor {
+    assignors(settings).next().unwrap_or(Assignor::Uniform)
+}
 
-    pub fn state_name(&self) -> &'static str {
-        "Empty"
-    }
+/// The assignors that members may name, in the broker's order. They are configured by name or by Kafka's class.
+fn assignors(settings: &Settings) -> impl Iterator<Item = Assignor> {
+    settings.consumer_assignors.iter().filter_map(|name| match name.rsplit('.').next() {
+        Some("UniformAssignor") => Some(Assignor::Uniform),
+        Some("RangeAssignor") => Some(Assignor::Range),
+        _ => Assignor::from_name(name),
+    })
+}
 
-    pub fn is_subscribed_to(&self, _topic: &str) -> bool {
-        false
-    }
-
-    pub fn validate_commit(
-        &self,
-        _member_id: &str,
-        _instance_id: Option<&str>,
-        _epoch: i32,
-        _is_transactional: bool,
-        _version: i16,
-    ) -> Result<(), ApiError> {
-        Ok(())
-    }
-
-    pub fn validate_fetch(&self, _member_id: Option<&str>, _epoch: i32) -> Result<(), ApiError> {
-        Ok(())
-    }
-
-    pub fn tombstones(&self, _id: &str) -> Vec<Record> {
-        Vec::new()
-    }
+/// The group that a record of the consumer protocol belongs to, and whether the record takes something away.
+fn group_of(record: &Record) -> Option<(&str, bool)> {
+    Some(match record {
+        Record::ConsumerGroupMetadata(key, value) => (&key.group_id, value.is_none()),
+        Record::ConsumerGroupPartitionMetadata(key, value) => (&key.group_id, value.is_none()),
+        Record::ConsumerGroupMemberMetadata(key, value) => (&key.group_id, value.is_none()),
+        Record::ConsumerGroupTargetAssignmentMetadata(key, value) => (&key.group_id, value.is_none()),
+        Record::ConsumerGroupTargetAssignmentMember(key, value) => (&key.group_id, value.is_none()),
+        Record::ConsumerGroupCurrentMemberAssignment(key, value) => (&key.group_id, value.is_none()),
+        Record::ConsumerGroupRegularExpression(key, value) => (&key.group_id, value.is_none()),
+        Record::OffsetCommit(..) | Record::GroupMetadata(..) | Record::Other { .. } => return None,
+    })
 }
 
 impl Groups {
-    pub(super) fn consumer_timer(&mut self, timer: Timer, _context: &Context<'_>, _outcome: &mut Outcome) {
-        match timer {}
+    /// Takes a record of any of the consumer protocol's types.
+    pub(super) fn apply_consumer(&mut self, record: Record) {
+        let Some((id, takes_away)) = group_of(&record) else { return };
+        match self.groups.get_mut(id) {
+            Some(Group::Consumer(group)) => {
+                let id = group.id.clone();
+                if !group.apply(record) {
+                    self.remove_consumer(&id);
+                }
+            }
+            _ if takes_away => {}
+            // What held offsets only, or was a classic group until this record.
+            _ => {
+                let mut group = ConsumerGroup::new(id);
+                group.apply(record);
+                self.groups.insert(group.id.clone(), Group::Consumer(group));
+            }
+        }
     }
 
-    /// Takes a record of any of the consumer protocol's types.
-    pub(super) fn apply_consumer(&mut self, _record: Record) {}
+    fn remove_consumer(&mut self, id: &str) {
+        if let Some(Group::Consumer(group)) = self.groups.remove(id) {
+            for member in group.members.into_values() {
+                self.cancel_consumer_timers(&group.id, &member.id);
+            }
+        }
+    }
 
-    pub(super) fn consumers_loaded(&mut self, _now: Now) {}
+    fn cancel_consumer_timers(&mut self, group: &Rc<str>, member: &Arc<str>) {
+        for timer in
+            [Timer::Session(group.clone(), member.clone()), Timer::Rebalance(group.clone(), member.clone())]
+        {
+            self.timers.cancel(&super::Timer::Consumer(timer));
+        }
+    }
 
     pub(super) fn consumers_follow_image(
         &mut self,
-        _before: &Image,
-        _context: &Context<'_>,
+        before: &Image,
+        context: &Context<'_>,
         _outcome: &mut Outcome,
     ) {
+        self.consumers.topics.follow(before, context.image);
     }
 }

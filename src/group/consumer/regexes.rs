@@ -1,0 +1,212 @@
+//! Subscription by regular expression: who subscribes to which, what each matched when it was last resolved,
+//! and the rules of when they are resolved again.
+//!
+//! All expressions of a group are resolved together, in the background, so that one refresh moves partitions
+//! once. The source is Kafka's GroupMetadataManager.maybeUpdateRegularExpressions.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+use super::member::{Names, names};
+use super::state::ConsumerGroup;
+use super::{Context, Outcome, Shared, records, store};
+use crate::group::regex::{self, TopicRegex};
+use crate::group::{Effect, Group, Groups, Work, Worked};
+use crate::metadata::Image;
+
+/// A group resolves its expressions no more often than this.
+pub const REFRESH_MIN_INTERVAL_MS: i64 = 10_000;
+
+/// What an expression matched.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resolved {
+    pub topics: Names,
+    /// The offset of the metadata that the topics were taken from.
+    pub version: i64,
+    /// Wall milliseconds.
+    pub timestamp_ms: i64,
+}
+
+/// When expressions were resolved, and by which metadata.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refresh {
+    pub version: i64,
+    pub timestamp_ms: i64,
+}
+
+/// The regular expressions of a group.
+#[derive(Debug, Default)]
+pub struct Regexes {
+    subscribers: AHashMap<Arc<str>, usize>,
+    resolved: AHashMap<Arc<str>, Resolved>,
+    /// Compiled ones of those that have subscribers: a cache.
+    compiled: AHashMap<Arc<str>, Arc<TopicRegex>>,
+    newest: Option<Refresh>,
+    /// The token of the resolution that runs.
+    refreshing: Option<u64>,
+}
+
+impl Regexes {
+    pub fn subscriber_count(&self, regex: &str) -> usize {
+        self.subscribers.get(regex).copied().unwrap_or(0)
+    }
+
+    /// The subscribers of one of the expressions; `None` where nobody subscribes to any.
+    pub fn subscriber_count_of_any(&self) -> Option<usize> {
+        self.subscribers.values().next().copied()
+    }
+
+    pub fn subscribed(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.subscribers.keys()
+    }
+
+    pub fn resolved(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Resolved)> {
+        self.resolved.iter()
+    }
+
+    pub fn resolution(&self, regex: &str) -> Option<&Resolved> {
+        self.resolved.get(regex)
+    }
+
+    /// The resolution that was made last: all that have subscribers are made together.
+    pub fn newest(&self) -> Option<Refresh> {
+        self.newest
+    }
+
+    pub(super) fn subscribe(&mut self, regex: &Arc<str>) {
+        *self.subscribers.entry(regex.clone()).or_default() += 1;
+    }
+
+    pub(super) fn unsubscribe(&mut self, regex: &str) {
+        let Some(count) = self.subscribers.get_mut(regex) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.subscribers.remove(regex);
+            self.compiled.remove(regex);
+        }
+    }
+
+    /// Puts or takes a resolution; gives the one before.
+    pub(super) fn set_resolved(&mut self, regex: &str, resolved: Option<Resolved>) -> Option<Resolved> {
+        let before = match resolved {
+            Some(resolved) => {
+                let refresh = Refresh { version: resolved.version, timestamp_ms: resolved.timestamp_ms };
+                if self.newest.is_none_or(|newest| newest.timestamp_ms <= refresh.timestamp_ms) {
+                    self.newest = Some(refresh);
+                }
+                self.resolved.insert(Arc::from(regex), resolved)
+            }
+            None => self.resolved.remove(regex),
+        };
+        if self.resolved.is_empty() {
+            self.newest = None;
+        }
+        before
+    }
+
+    /// Keeps a compiled expression for as long as it has subscribers.
+    pub fn keep_compiled(&mut self, regex: &str, compiled: Arc<TopicRegex>) {
+        if let Some((regex, _)) = self.subscribers.get_key_value(regex) {
+            self.compiled.insert(regex.clone(), compiled);
+        }
+    }
+
+    /// Every expression that has subscribers, compiled where it is at hand.
+    pub fn to_resolve(&self) -> Vec<(Arc<str>, Option<Arc<TopicRegex>>)> {
+        self.subscribers.keys().map(|regex| (regex.clone(), self.compiled.get(regex).cloned())).collect()
+    }
+}
+
+/// Resolves the group's expressions again, in the background, where one is new (`required`), was never
+/// resolved, topics came since, or the last time is long ago. `last` is what [`Regexes::newest`] was before the
+/// heartbeat.
+pub fn refresh(
+    group: &mut ConsumerGroup,
+    mut required: bool,
+    last: Option<Refresh>,
+    consumers: &mut Shared,
+    context: &Context<'_>,
+    outcome: &mut Outcome,
+) {
+    let regexes = &mut group.regexes;
+    if regexes.subscribers.is_empty() || regexes.refreshing.is_some() {
+        return;
+    }
+    let now_ms = context.now.wall_ms;
+    if last.is_some_and(|last| now_ms <= last.timestamp_ms.saturating_add(REFRESH_MIN_INTERVAL_MS)) {
+        return;
+    }
+    let interval_ms = i64::try_from(context.settings.consumer_regex_refresh_interval_ms).unwrap_or(i64::MAX);
+    let created = consumers.topics.newest_created(context.image);
+    required |= regexes.subscribers.len() != regexes.resolved.len();
+    required |= last.map_or(0, |last| last.version) < created;
+    required |= last.is_none_or(|last| now_ms > last.timestamp_ms.saturating_add(interval_ms));
+    if !required {
+        return;
+    }
+    let token = consumers.next_token;
+    consumers.next_token += 1;
+    regexes.refreshing = Some(token);
+    let (image, to_resolve, id) = (context.image.clone(), regexes.to_resolve(), group.id.to_string());
+    outcome.effect(Effect::Work(Work(Box::new(move || {
+        let found = resolve(&image, to_resolve);
+        let refresh = Refresh { version: image.offset.0, timestamp_ms: now_ms };
+        Worked(Box::new(move |groups, context, outcome| {
+            groups.take_resolved(&id, token, found, refresh, context, outcome);
+        }))
+    }))));
+}
+
+/// An expression and the topics it matches.
+struct Found {
+    regex: Arc<str>,
+    compiled: Option<Arc<TopicRegex>>,
+    topics: Names,
+}
+
+fn resolve(image: &Image, regexes: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>) -> Vec<Found> {
+    let resolve = |(regex, compiled): (Arc<str>, Option<Arc<TopicRegex>>)| {
+        // It was checked when a member brought it; one that another broker took may still be refused here.
+        let compiled = compiled.or_else(|| regex::compile(&regex).map(Arc::new).ok());
+        let matched =
+            image.topics().filter(|topic| compiled.as_ref().is_some_and(|it| it.matches(&topic.name)));
+        Found { topics: names(matched.map(|topic| &*topic.name)), regex, compiled }
+    };
+    regexes.into_iter().map(resolve).collect()
+}
+
+impl Groups {
+    /// Takes what expressions matched, for those that still have subscribers.
+    fn take_resolved(
+        &mut self,
+        id: &str,
+        token: u64,
+        found: Vec<Found>,
+        refresh: Refresh,
+        context: &Context<'_>,
+        outcome: &mut Outcome,
+    ) {
+        let Groups { groups, consumers, .. } = self;
+        let Some(Group::Consumer(group)) = groups.get_mut(id) else { return };
+        if group.regexes.refreshing.take_if(|running| *running == token).is_none() {
+            return;
+        }
+        let mut bump = false;
+        for Found { regex, compiled, topics } in found {
+            if group.regexes.subscriber_count(&regex) == 0 {
+                continue;
+            }
+            bump |= match group.regexes.resolution(&regex) {
+                Some(before) => before.topics != topics,
+                None => !topics.is_empty(),
+            };
+            let record = records::regex(id, &regex, &topics, refresh.version, refresh.timestamp_ms);
+            store(group, record, outcome);
+            if let Some(compiled) = compiled {
+                group.regexes.keep_compiled(&regex, compiled);
+            }
+        }
+        super::heartbeat::update_epoch(group, bump, consumers, context, outcome);
+    }
+}
