@@ -39,6 +39,9 @@ mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod second;
@@ -67,6 +70,9 @@ const GROUPS: &[Group] = &[
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
+    Group { api: offset_commit::API, cases: offset_commit::CASES },
+    Group { api: offset_fetch::API, cases: offset_fetch::CASES },
+    Group { api: offset_delete::API, cases: offset_delete::CASES },
     Group { api: describe_producers::API, cases: describe_producers::CASES },
     Group { api: describe_topic_partitions::API, cases: describe_topic_partitions::CASES },
     Group { api: describe_log_dirs::API, cases: describe_log_dirs::CASES },
