@@ -14,11 +14,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::{ApiKey, GroupId};
 
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::message;
+use crate::protocol::offset_requests::{decode_commit, decode_fetch};
 use crate::protocol::wire::StrBytes;
 use crate::shard::Shard;
 use crate::storage::Slice;
@@ -27,9 +29,11 @@ mod alter_configs;
 mod api_versions;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
+mod delete_groups;
 mod delete_records;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -38,8 +42,12 @@ mod elect_leaders;
 mod errors;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
@@ -48,6 +56,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod partition_reassignments;
 mod produce;
+mod sync_group;
 mod topics;
 mod update_features;
 
@@ -88,6 +97,23 @@ fn kept(text: &str) -> &str {
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The operations on the cluster.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// The operations on a group.
+const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+
+/// The groups of a request by the coordinator that keeps them, in the order of their first.
+fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupId>> {
+    let mut parts: Vec<Vec<GroupId>> = Vec::new();
+    let mut places = AHashMap::new();
+    for id in ids {
+        let place = *places.entry(context.shard.group_partition(&id)).or_insert(parts.len());
+        match parts.get_mut(place) {
+            Some(part) => part.push(id),
+            None => parts.push(vec![id]),
+        }
+    }
+    parts
+}
 
 /// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
 fn consumer_groups_enabled(_shard: &Shard) -> bool {
@@ -164,6 +190,9 @@ macro_rules! alone {
         alone!($key, $versions, unstable None, $handler)
     };
     ($key:ident, $versions:expr, unstable $unstable:expr, $handler:path) => {
+        alone!($key, $versions, unstable $unstable, decoded by message::decode, $handler)
+    };
+    ($key:ident, $versions:expr, unstable $unstable:expr, decoded by $decode:path, $handler:path) => {
         Row {
             key: ApiKey::$key,
             versions: $versions,
@@ -172,7 +201,7 @@ macro_rules! alone {
             handler: |context, request| {
                 Box::pin(async move {
                     let version = request.header.api_version;
-                    let asked = match message::decode(request.body, version) {
+                    let asked = match $decode(request.body, version) {
                         Ok(asked) => asked,
                         Err(error) => return Answer::Now(Reply::Close(error.to_string())),
                     };
@@ -190,9 +219,15 @@ pub static TABLE: &[Row] = &[
     ordered!(Fetch, (4, 18), fetch::handle),
     alone!(ListOffsets, (1, 10), list_offsets::handle),
     alone!(Metadata, (0, 13), metadata::handle),
-    alone!(OffsetCommit, (2, 9), offset_commit::handle),
-    alone!(OffsetFetch, (1, 9), offset_fetch::handle),
+    alone!(OffsetCommit, (2, 10), unstable Some(10), decoded by decode_commit, offset_commit::handle),
+    alone!(OffsetFetch, (1, 10), unstable Some(10), decoded by decode_fetch, offset_fetch::handle),
     alone!(FindCoordinator, (0, 6), find_coordinator::handle),
+    alone!(JoinGroup, (0, 9), join_group::handle),
+    alone!(Heartbeat, (0, 4), heartbeat::handle),
+    alone!(LeaveGroup, (0, 5), leave_group::handle),
+    alone!(SyncGroup, (0, 5), sync_group::handle),
+    alone!(DescribeGroups, (0, 6), describe_groups::handle),
+    alone!(ListGroups, (0, 5), list_groups::handle),
     alone!(ApiVersions, (0, 4), api_versions::handle),
     alone!(CreateTopics, (2, 7), topics::create),
     alone!(DeleteTopics, (1, 6), topics::delete),
@@ -203,6 +238,7 @@ pub static TABLE: &[Row] = &[
     alone!(AlterConfigs, (0, 2), alter_configs::legacy),
     alone!(DescribeLogDirs, (1, 4), describe_log_dirs::handle),
     alone!(CreatePartitions, (0, 3), topics::create_partitions),
+    alone!(DeleteGroups, (0, 2), delete_groups::handle),
     alone!(ElectLeaders, (0, 2), elect_leaders::handle),
     alone!(IncrementalAlterConfigs, (0, 1), alter_configs::incremental),
     alone!(ListPartitionReassignments, (0, 0), partition_reassignments::list),

@@ -7,7 +7,9 @@
 mod check;
 mod completions;
 mod config;
+mod confirm;
 mod consume;
+mod group;
 mod input;
 mod moment;
 mod output;
@@ -37,6 +39,7 @@ pub use target::Target;
   thalweg topic create orders --partitions 6      a topic to write to
   seq 1 1000 | thalweg produce orders             each line a record
   thalweg consume orders --format table           read them back
+  thalweg group describe billing                  who reads what, and how far behind
   thalweg topic delete 'test-.*'                  every topic that begins with test-; asks first
 
 'thalweg COMMAND --help' shows examples for each."
@@ -55,6 +58,9 @@ enum Command {
     /// Create, list, describe, alter and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List, describe, watch and delete consumer groups, and reset their offsets
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Write records to a topic from a file or standard input
     Produce(produce::ProduceArgs),
     /// Read records from topics
@@ -72,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Start(args) => return start::run(args),
         Command::Check(args) => (args.json, check::run(&args)),
         Command::Topic(command) => (command.target().json, topic::run(&command)),
+        Command::Group(command) => (command.target().json, group::run(&command)),
         Command::Produce(args) => (args.target.json, produce::run(&args)),
         Command::Consume(args) => (args.target.json, consume::run(&args)),
         Command::Completions(args) => (false, completions::run(&args)),

@@ -41,19 +41,37 @@ pub fn parse_time(text: &str, now_ms: i64) -> Option<i64> {
         return if value.unsigned_abs() < 100_000_000_000 { value.checked_mul(1000) } else { Some(value) };
     }
     if let Some(ago) = text.strip_prefix('-') {
-        let unit = ago.chars().last()?;
-        let count: i64 = ago.strip_suffix(unit)?.parse().ok()?;
-        let unit_ms = match unit {
-            's' => 1_000,
-            'm' => 60_000,
-            'h' => 3_600_000,
-            'd' => DAY_MS,
-            'w' => 7 * DAY_MS,
-            _ => return None,
-        };
-        return now_ms.checked_sub(count.checked_mul(unit_ms)?);
+        return now_ms.checked_sub(parse_duration(ago)?);
     }
     parse_date_time(text)
+}
+
+/// Milliseconds of `15m` (ms, s, m, h, d, w).
+pub fn parse_duration(text: &str) -> Option<i64> {
+    let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (count, unit) = text.split_at(digits_end);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => DAY_MS,
+        "w" => 7 * DAY_MS,
+        _ => return None,
+    };
+    count.parse::<i64>().ok()?.checked_mul(unit_ms)
+}
+
+/// How long something lasted, in its two largest units: `0.3 s`, `12 s`, `4 m 10 s`, `2 d 3 h`.
+pub fn format_duration(ms: i64) -> String {
+    let seconds = ms.max(0) / 1_000;
+    match seconds {
+        0..10 => format!("{}.{} s", seconds, ms.max(0) % 1_000 / 100),
+        10..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} m {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
 }
 
 fn parse_date_time(text: &str) -> Option<i64> {
@@ -175,6 +193,26 @@ mod tests {
             ["", "-", "-m", "-1y", "@", "2026-13-01", "2026-02-30", "2026-11-21T25:00", "2026-11-21X", "é"]
         {
             assert_eq!(parse_time(text, now), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_and_printed() {
+        for (text, ms) in [("500ms", 500), ("0s", 0), ("15m", 900_000), ("2w", 14 * DAY_MS)] {
+            assert_eq!(parse_duration(text), Some(ms), "{text}");
+        }
+        for text in ["", "m", "15", "1y", "-1m", "1.5h", "99999999999999999w"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        for (ms, text) in [
+            (-5, "0.0 s"),
+            (320, "0.3 s"),
+            (59_999, "59 s"),
+            (250_000, "4 m 10 s"),
+            (7_500_000, "2 h 5 m"),
+            (183_600_000, "2 d 3 h"),
+        ] {
+            assert_eq!(format_duration(ms), text);
         }
     }
 

@@ -40,6 +40,22 @@ impl Selector {
         }
     }
 
+    /// Whether it picks this name, of whatever kind. The very text of a pattern is picked too: groups may
+    /// have any character in their names.
+    pub fn picks(&self, name: &str) -> bool {
+        match self {
+            Selector::Name(own) => own == name,
+            Selector::Pattern { text, regex } => text == name || regex.is_match(name),
+        }
+    }
+
+    /// As it was given.
+    pub fn text(&self) -> &str {
+        match self {
+            Selector::Name(text) | Selector::Pattern { text, .. } => text,
+        }
+    }
+
     /// The name, or `None` of a pattern.
     pub fn name(&self) -> Option<&str> {
         match self {

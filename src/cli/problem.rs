@@ -120,6 +120,23 @@ fn mend_of_code(code: &ResponseError) -> Option<&'static str> {
         ResponseError::OutOfOrderSequenceNumber | ResponseError::UnknownProducerId => {
             "the broker has lost records that it had acknowledged; look into its log"
         }
+        ResponseError::NonEmptyGroup => {
+            "stop its members first; 'thalweg group describe NAME --members' shows them"
+        }
+        ResponseError::GroupIdNotFound => "'thalweg group list' shows what there is",
+        ResponseError::GroupSubscribedToTopic => "stop the members that read this topic first",
+        ResponseError::UnknownMemberId | ResponseError::StaleMemberEpoch => {
+            "the group has members now; stop them first"
+        }
+        ResponseError::InvalidGroupId => "give the group a name",
+        ResponseError::GroupMaxSizeReached => "stop another member, or raise group.max.size on the brokers",
+        ResponseError::InconsistentGroupProtocol => {
+            "its members are of another kind, or share no assignor with this one, which knows 'range'"
+        }
+        ResponseError::CoordinatorNotAvailable | ResponseError::NotCoordinator => {
+            "'thalweg topic describe __consumer_offsets' shows whether its partitions have leaders"
+        }
+        ResponseError::CoordinatorLoadInProgress => "the broker reads its groups; try again soon",
         ResponseError::TopicAuthorizationFailed
         | ResponseError::ClusterAuthorizationFailed
         | ResponseError::GroupAuthorizationFailed => "ask for the right to do this",

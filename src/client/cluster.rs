@@ -18,7 +18,7 @@ use crate::types::{NodeId, PartitionId, TopicId};
 pub const DEFAULT_PORT: u16 = 9092;
 /// How long [`Client::patiently`] goes on, and how long it waits in between.
 const PATIENCE: Duration = Duration::from_secs(10);
-const BACKOFF: Duration = Duration::from_millis(50);
+pub(super) const BACKOFF: Duration = Duration::from_millis(50);
 
 /// How to find a cluster and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -211,12 +211,26 @@ impl Client {
         &mut self,
         mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let give_up = Instant::now() + PATIENCE.min(self.options.request_timeout);
+        let give_up = Instant::now() + self.patience();
         loop {
             match ask(self) {
                 Err(error) if error.is_passing() && Instant::now() < give_up => std::thread::sleep(BACKOFF),
                 other => return other,
             }
+        }
+    }
+
+    /// How long trouble that passes by itself is waited out.
+    pub(super) fn patience(&self) -> Duration {
+        PATIENCE.min(self.options.request_timeout)
+    }
+
+    /// The version in which [`Client::ask_any`] would ask `R`.
+    pub(super) fn version_of_any<R: Request>(&mut self) -> Result<i16, ClientError> {
+        let known = self.connections.values().next().or(self.first.as_ref());
+        match known {
+            Some(connection) => connection.version::<R>(),
+            None => self.first.insert(open_first(&self.options, &self.brokers)?).version::<R>(),
         }
     }
 

@@ -118,6 +118,13 @@ impl Connection {
         Ok(correlation_id)
     }
 
+    /// Whether an answer has begun to come, or the connection has ended; does not wait.
+    pub fn is_answered(&self) -> bool {
+        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
+        let blocking_again = self.stream.set_nonblocking(false);
+        !matches!((&peeked, blocking_again), (Err(error), Ok(())) if is_timeout(error))
+    }
+
     /// Waits up to `timeout` for the next answer, which must be to `correlation_id`.
     pub fn receive(
         &mut self,

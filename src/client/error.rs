@@ -59,6 +59,42 @@ impl ClientError {
         }
     }
 
+    /// The same error once more, for each of several things that failed together.
+    pub fn again(&self) -> ClientError {
+        let same = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+        match self {
+            ClientError::Address { address, source } => {
+                ClientError::Address { address: address.clone(), source: same(source) }
+            }
+            ClientError::Connect { address, source } => {
+                ClientError::Connect { address: address.clone(), source: same(source) }
+            }
+            ClientError::Lost { address, source } => {
+                ClientError::Lost { address: address.clone(), source: same(source) }
+            }
+            ClientError::TimedOut { address, request, after_ms } => {
+                ClientError::TimedOut { address: address.clone(), request, after_ms: *after_ms }
+            }
+            ClientError::NotKafka { address, why } => {
+                ClientError::NotKafka { address: address.clone(), why: why.clone() }
+            }
+            ClientError::Unsupported { address, request, ours, theirs } => ClientError::Unsupported {
+                address: address.clone(),
+                request,
+                ours: ours.clone(),
+                theirs: theirs.clone(),
+            },
+            ClientError::Refused { what, code, message } => {
+                ClientError::Refused { what: what.clone(), code: *code, message: message.clone() }
+            }
+            ClientError::NoLeader(text) => ClientError::NoLeader(text.clone()),
+            ClientError::NoPartition { topic, partition, count } => {
+                ClientError::NoPartition { topic: topic.clone(), partition: *partition, count: *count }
+            }
+            ClientError::Codec { .. } | ClientError::NoAnswer(_) => ClientError::NoAnswer(self.to_string()),
+        }
+    }
+
     /// Whether a broker that can be reached may soon answer otherwise.
     pub fn is_passing(&self) -> bool {
         match self {

@@ -18,7 +18,7 @@ use crate::protocol::batch::BatchIter;
 use crate::types::{NodeId, Offset, PartitionId};
 
 /// The newest version that names topics; later ones want their ids.
-const FETCH_VERSION_MAX: i16 = 12;
+pub(super) const FETCH_VERSION_MAX: i16 = 12;
 /// What one answer may hold.
 const ANSWER_BYTES_MAX: i32 = 16 << 20;
 const PARTITION_BYTES_MAX: i32 = 4 << 20;

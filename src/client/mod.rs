@@ -10,6 +10,10 @@
 //! | [`connection`] | one socket, its versions, calls and pipelined sends |
 //! | [`cluster`] | [`Client`]: bootstrap, metadata, a connection per broker |
 //! | [`admin`] | topics, partitions, configurations, offsets, deleting records |
+//! | [`coordinator`] | the broker of each group, and questions to it |
+//! | [`groups`] | groups and their committed offsets: list, describe, commit, delete |
+//! | [`positions`] | offsets and times of many partitions at once |
+//! | [`member`] | a member of a group, by either protocol |
 //! | [`producer`] | records into batches, in the caller's thread |
 //! | [`budget`] | the bound on bytes between these two |
 //! | [`delivery`] | batches to their leaders: requests in flight, retries, what became of each batch |
@@ -21,10 +25,14 @@ pub mod admin;
 pub mod budget;
 pub mod cluster;
 pub mod connection;
+pub mod coordinator;
 pub mod delivery;
 pub mod error;
 pub mod fetcher;
+pub mod groups;
+pub mod member;
 pub mod partitioner;
+pub mod positions;
 pub mod producer;
 pub mod wire;
 

@@ -35,26 +35,53 @@ pub fn request_name(api_key: i16) -> &'static str {
         Ok(ApiKey::DescribeConfigs) => "DescribeConfigs",
         Ok(ApiKey::AlterConfigs) => "AlterConfigs",
         Ok(ApiKey::IncrementalAlterConfigs) => "IncrementalAlterConfigs",
+        Ok(ApiKey::FindCoordinator) => "FindCoordinator",
+        Ok(ApiKey::ListGroups) => "ListGroups",
+        Ok(ApiKey::DescribeGroups) => "DescribeGroups",
+        Ok(ApiKey::ConsumerGroupDescribe) => "ConsumerGroupDescribe",
+        Ok(ApiKey::DeleteGroups) => "DeleteGroups",
+        Ok(ApiKey::OffsetFetch) => "OffsetFetch",
+        Ok(ApiKey::OffsetCommit) => "OffsetCommit",
+        Ok(ApiKey::OffsetDelete) => "OffsetDelete",
+        Ok(ApiKey::JoinGroup) => "JoinGroup",
+        Ok(ApiKey::SyncGroup) => "SyncGroup",
+        Ok(ApiKey::Heartbeat) => "Heartbeat",
+        Ok(ApiKey::LeaveGroup) => "LeaveGroup",
+        Ok(ApiKey::ConsumerGroupHeartbeat) => "ConsumerGroupHeartbeat",
         _ => "a request",
     }
 }
 
-/// The ranges that one broker offers.
+/// The ranges that one broker offers, and the features that its cluster has settled on.
 #[derive(Clone, Debug, Default)]
-pub struct Versions(HashMap<i16, VersionRange>);
+pub struct Versions {
+    ranges: HashMap<i16, VersionRange>,
+    features: HashMap<String, i16>,
+}
 
 impl Versions {
     pub fn of(response: &ApiVersionsResponse) -> Versions {
         let range = |api: &kafka_protocol::messages::api_versions_response::ApiVersion| {
             (api.api_key, VersionRange { min: api.min_version, max: api.max_version })
         };
-        Versions(response.api_keys.iter().map(range).collect())
+        let feature = |feature: &kafka_protocol::messages::api_versions_response::FinalizedFeatureKey| {
+            (feature.name.to_string(), feature.max_version_level)
+        };
+        Versions {
+            ranges: response.api_keys.iter().map(range).collect(),
+            features: response.finalized_features.iter().map(feature).collect(),
+        }
+    }
+
+    /// The level of a feature of the cluster, 0 where it has none.
+    pub fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
     }
 
     /// The newest version of `R` up to `max` that both sides know.
     pub fn choose_below<R: Request>(&self, max: i16, address: &str) -> Result<i16, ClientError> {
         let ours = VersionRange { max: R::VERSIONS.max.min(max), ..R::VERSIONS };
-        let theirs = self.0.get(&R::KEY);
+        let theirs = self.ranges.get(&R::KEY);
         let both = theirs.map(|theirs| ours.intersect(theirs)).filter(|both| !both.is_empty());
         both.map(|both| both.max).ok_or_else(|| ClientError::Unsupported {
             address: address.to_owned(),

@@ -48,6 +48,12 @@ fn sentence(error: ResponseError) -> String {
             "Eligible topic partition leaders are not available.".into()
         }
         ResponseError::NotController => "This is not the correct controller for this cluster.".into(),
+        ResponseError::InvalidRequest => {
+            "This most likely occurs because of a request being malformed by the client library or the message \
+             was sent to an incompatible broker. See the broker logs for more details."
+                .into()
+        }
+        ResponseError::CoordinatorNotAvailable => "The coordinator is not available.".into(),
         other => other.to_string(),
     }
 }

@@ -26,6 +26,7 @@ pub mod frame;
 #[cfg(test)]
 mod golden;
 pub mod message;
+pub mod offset_requests;
 pub mod opened;
 pub mod produce;
 pub mod produced;

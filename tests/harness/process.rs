@@ -211,8 +211,9 @@ pub struct Apache {
 }
 
 impl Apache {
-    /// Starts it with `options` (`key=value`) and waits until it answers. Its runner is
-    /// `tests/apache-kafka/run` (`APACHE_KAFKA_RUN` overrides).
+    /// Starts it with `options` (`key=value`) and waits until it answers. As for ours, the first listener is
+    /// `PLAINTEXT://ADDRESS` unless an option says so. Its runner is `tests/apache-kafka/run`
+    /// (`APACHE_KAFKA_RUN` overrides).
     pub fn start(directory: &Path, options: &[&str]) -> Apache {
         let runner = std::env::var_os("APACHE_KAFKA_RUN").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apache-kafka/run"),
@@ -229,7 +230,7 @@ impl Apache {
         let mut text =
             format!("listeners=PLAINTEXT://{address}\nlog.dirs={}\n", directory.join("data").display());
         for option in options {
-            text.push_str(option);
+            text.push_str(&option.replace("ADDRESS", &address.to_string()));
             text.push('\n');
         }
         let file = directory.join("server.properties");

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use crate::exempt;
 use crate::harness::message;
 use crate::pair::Pair;
 
@@ -43,13 +44,23 @@ pub struct Outcome {
     pub differences: Vec<String>,
 }
 
-pub fn run(pair: &mut Pair, groups: &[Group]) -> Outcome {
+/// Whether `ORACLE_ONLY` wants a case.
+fn is_wanted(group: &Group, case: &Case) -> bool {
     let only = std::env::var("ORACLE_ONLY").unwrap_or_default();
-    let (api_wanted, case_wanted) = only.split_once('/').unwrap_or((&only, ""));
+    let (api, name) = only.split_once('/').unwrap_or((&only, ""));
+    (api.is_empty() || group.api == api) && case.name.contains(name)
+}
+
+/// Whether any case of these is to be run.
+pub fn any_wanted(groups: &[Group]) -> bool {
+    groups.iter().any(|group| group.cases.iter().any(|case| is_wanted(group, case)))
+}
+
+pub fn run(pair: &mut Pair, groups: &[Group]) -> Outcome {
     let mut outcome = Outcome { cases: 0, differences: Vec::new() };
-    for group in groups.iter().filter(|g| api_wanted.is_empty() || g.api == api_wanted) {
+    for group in groups {
         let stable = message(group.api).stable();
-        for case in group.cases.iter().filter(|c| c.name.contains(case_wanted)) {
+        for case in group.cases.iter().filter(|case| is_wanted(group, case)) {
             for version in case.min.clamp(stable.min, stable.max)..=case.max.clamp(stable.min, stable.max) {
                 pair.begin(group.api, case.name, version);
                 let began = Instant::now();
@@ -58,6 +69,12 @@ pub fn run(pair: &mut Pair, groups: &[Group]) -> Outcome {
                     let text = panic.downcast_ref::<String>().map(String::as_str);
                     let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
                     pair.differences.push(format!("the case could not go on: {text}"));
+                }
+                if let Some(reason) = exempt::case(group.api, case.name) {
+                    match pair.differences.is_empty() {
+                        true => pair.differences.push(format!("exempt for nothing: {reason}")),
+                        false => pair.differences.clear(),
+                    }
                 }
                 outcome.cases += 1;
                 if began.elapsed() > SLOW {

@@ -1,4 +1,4 @@
-//! InitProducerId for idempotent producers. Transactional ids wait for transactions.
+//! InitProducerId for idempotent producers, and what is said of transactional ids until there are transactions.
 
 use serde_json::json;
 
@@ -14,6 +14,9 @@ pub const CASES: &[Case] = &[
     }),
     every("an empty transactional id", |pair, v| {
         pair.both(API, v, json!({"transactionalId": "", "transactionTimeoutMs": 60_000}));
+    }),
+    every("a transactional id", |pair, v| {
+        pair.both(API, v, json!({"transactionalId": "tx", "transactionTimeoutMs": 60_000}));
     }),
     versions(3, 5, "with an id and an epoch", |pair, v| {
         for (id, epoch) in [(-1, -1), (5, 3), (5, -1), (-1, 3), (-2, -2), (i64::MAX, i16::MAX)] {

@@ -2,10 +2,11 @@
 //! equal but for what `exempt.rs` lists, each with its reason.
 //!
 //! A file per API, which begins with `pub const API` and holds its cases; a case is one function that is
-//! run for each version it names. Both brokers are fresh, and see the same requests in the same order.
+//! run for each version it names. Both brokers are fresh, and see the same requests in the same order. What
+//! differs under another configuration is in `second.rs`, with a pair of brokers of its own.
 //! `ORACLE_LEFT` and `ORACLE_RIGHT` (host:port) put running brokers in their place, `ORACLE_ONLY=Fetch` or
 //! `ORACLE_ONLY=Fetch/sessions` runs a part, and the whole list of differences is written to
-//! `target/tmp/oracle-differences.txt`.
+//! `target/tmp/oracle-differences-*.txt`.
 //!
 //! needs: java
 //! limit: 900
@@ -31,6 +32,7 @@ mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
+mod find_coordinator;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
@@ -39,9 +41,14 @@ mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod second;
 mod update_features;
 
 use cases::{Group, run};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use harness::process::free_port;
 use harness::{Apache, Thalweg, scratch};
 use pair::{Pair, Side};
 
@@ -56,6 +63,7 @@ const GROUPS: &[Group] = &[
     Group { api: produce::API, cases: produce::CASES },
     Group { api: init_producer_id::API, cases: init_producer_id::CASES },
     Group { api: fetch::API, cases: fetch::CASES },
+    Group { api: find_coordinator::API, cases: find_coordinator::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
@@ -81,39 +89,81 @@ const OPTIONS: &[&str] = &[
     "controller.listener.names=CONTROLLER",
     "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
     "offsets.topic.replication.factor=1",
+    "group.initial.rebalance.delay.ms=0",
     "transaction.state.log.replication.factor=1",
     "share.coordinator.state.topic.replication.factor=1",
     "transaction.state.log.min.isr=1",
     "share.coordinator.state.topic.min.isr=1",
 ];
 
+/// What a pair of brokers is started with, and the cases that are asked under it.
+struct Profile {
+    name: &'static str,
+    /// For both.
+    options: &'static [&'static str],
+    /// For ours alone.
+    ours: &'static [&'static str],
+    /// The listeners, of which each is on a port of its own; `CONTROLLER` is added.
+    listeners: &'static [&'static str],
+    groups: &'static [Group],
+}
+
 #[test]
 fn answers_are_those_of_apache_kafka() {
-    let given = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("host:port"));
+    judge(&Profile {
+        name: "default",
+        options: &[],
+        ours: OPTIONS,
+        listeners: &["PLAINTEXT"],
+        groups: GROUPS,
+    });
+}
+
+#[test]
+fn answers_are_those_of_apache_kafka_under_another_configuration() {
+    judge(&second::PROFILE);
+}
+
+/// Starts both brokers, asks them all cases of the profile, and stops them. One profile at a time.
+fn judge(profile: &Profile) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if !cases::any_wanted(profile.groups) {
+        return;
+    }
+    // Running brokers stand in for the first profile alone.
+    let is_default = profile.name == "default";
+    let given = |name: &str| std::env::var(name).ok().filter(|_| is_default);
+    let given = |name: &str| given(name).map(|text| vec![text.parse().expect("host:port")]);
     let (left, right) = (given("ORACLE_LEFT"), given("ORACLE_RIGHT"));
-    let directory = scratch("oracle");
+    let directory = scratch(&format!("oracle-{}", profile.name));
+    let (ours_at, theirs_at) = (more_ports(profile), more_ports(profile));
     // The JVM takes seconds to start, so it goes first.
     let apache = std::thread::spawn({
         let directory = directory.join("apache");
+        let options = [profile.options.to_vec(), vec![listeners(profile, &theirs_at).leak()]].concat();
+        let wanted = right.is_none();
         move || {
             std::fs::create_dir_all(&directory).expect("a directory for Apache Kafka");
-            right.is_none().then(|| Apache::start(&directory, &[]))
+            wanted.then(|| Apache::start(&directory, &options))
         }
     });
     let ours = left.is_none().then(|| {
         let directory = directory.join("thalweg");
         std::fs::create_dir_all(&directory).expect("a directory for the broker");
-        let listeners = "listeners=PLAINTEXT://ADDRESS,CONTROLLER://127.0.0.1:1";
-        Thalweg::start(&directory, &[&[listeners], OPTIONS].concat())
+        let listeners = listeners(profile, &ours_at) + ",CONTROLLER://127.0.0.1:1";
+        Thalweg::start(&directory, &[profile.options, profile.ours, &[&*listeners]].concat())
     });
     let apache = apache.join().expect("Apache Kafka starts");
-    let left = left.unwrap_or_else(|| ours.as_ref().expect("it was started").address);
-    let right = right.unwrap_or_else(|| apache.as_ref().expect("it was started").address);
+    let at = |first: SocketAddr, more: Vec<SocketAddr>| [vec![first], more].concat();
+    let left = left.unwrap_or_else(|| at(ours.as_ref().expect("it was started").address, ours_at));
+    let right = right.unwrap_or_else(|| at(apache.as_ref().expect("it was started").address, theirs_at));
     let mut pair = Pair::new(Side::new("ours", left), Side::new("Apache Kafka", right));
-    let outcome = run(&mut pair, GROUPS);
-    println!("{} requests compared in {} cases", pair.compared, outcome.cases);
+    let outcome = run(&mut pair, profile.groups);
+    println!("{}: {} requests compared in {} cases", profile.name, pair.compared, outcome.cases);
     let report = outcome.differences.join("\n");
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle-differences.txt");
+    let file = format!("oracle-differences-{}.txt", profile.name);
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     std::fs::write(&file, &report).expect("the report can be written");
     assert!(
         outcome.differences.is_empty(),
@@ -123,4 +173,17 @@ fn answers_are_those_of_apache_kafka() {
         file.display(),
         report.chars().take(20_000).collect::<String>()
     );
+}
+
+/// Ports for the listeners behind the first, which finds its own.
+fn more_ports(profile: &Profile) -> Vec<SocketAddr> {
+    profile.listeners[1..].iter().map(|_| SocketAddr::from(([127, 0, 0, 1], free_port()))).collect()
+}
+
+fn listeners(profile: &Profile, more: &[SocketAddr]) -> String {
+    let mut text = format!("listeners={}://ADDRESS", profile.listeners[0]);
+    for (name, address) in profile.listeners[1..].iter().zip(more) {
+        text += &format!(",{name}://{address}");
+    }
+    text
 }

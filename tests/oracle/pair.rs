@@ -20,7 +20,10 @@ pub const NO_ID: &str = "00000000000000000000000000000abc";
 /// One of the two brokers.
 pub struct Side {
     pub name: &'static str,
-    address: SocketAddr,
+    /// One a listener.
+    addresses: Vec<SocketAddr>,
+    /// The one that is spoken to.
+    listener: usize,
     connection: Option<Connection>,
     /// Names by topic id (hex), so that answers with ids can be compared.
     topics: HashMap<String, String>,
@@ -29,12 +32,16 @@ pub struct Side {
 }
 
 impl Side {
-    pub fn new(name: &'static str, address: SocketAddr) -> Side {
-        Side { name, address, connection: None, topics: HashMap::new(), own_words: Vec::new() }
+    pub fn new(name: &'static str, addresses: Vec<SocketAddr>) -> Side {
+        Side { name, addresses, listener: 0, connection: None, topics: HashMap::new(), own_words: Vec::new() }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.addresses[self.listener]
     }
 
     fn connection(&mut self) -> &mut Connection {
-        let address = self.address;
+        let address = self.address();
         self.connection.get_or_insert_with(|| Connection::open(address).expect("the broker accepts"))
     }
 
@@ -78,7 +85,7 @@ impl Side {
         let cluster = self.call("DescribeCluster", 0, &json!({})).body();
         let dirs = self.call("DescribeLogDirs", 1, &json!({"topics": []})).body();
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        self.own_words.push((self.address.port().to_string(), "<port>"));
+        self.own_words.push((self.address().port().to_string(), "<port>"));
         self.own_words.extend(text(&cluster["clusterId"]).map(|id| (id, "<cluster>")));
         self.own_words.extend(text(&dirs["results"][0]["logDir"]).map(|dir| (dir, "<directory>")));
     }
@@ -92,7 +99,7 @@ impl Side {
     }
 
     pub fn is_own_port(&self, number: i64) -> bool {
-        number == self.address.port() as i64
+        number == self.address().port() as i64
     }
 
     pub fn topic_of(&self, id: &str) -> Option<&String> {
@@ -130,7 +137,15 @@ impl Pair {
     pub fn begin(&mut self, api: &str, case: &str, version: i16) {
         self.prefix = format!("{}{api}-{}-v{version}", self.nonce, fit(case));
         self.differences.clear();
-        self.sides.iter_mut().for_each(|side| side.connection = None);
+        self.speak_to(0);
+    }
+
+    /// Opens new connections, to this listener of both.
+    pub fn speak_to(&mut self, listener: usize) {
+        for side in &mut self.sides {
+            side.connection = None;
+            side.listener = listener;
+        }
     }
 
     /// A name of this case alone, fit for a topic.
@@ -194,6 +209,11 @@ impl Pair {
         self.ask(api, version, &tree).map(Answer::body)
     }
 
+    /// Compares answers of which the case has taken something out.
+    pub fn compared_as(&mut self, api: &str, version: i16, answers: [Value; 2]) {
+        self.compare(api, version, &json!("see the case"), answers.map(Answer::Body));
+    }
+
     /// The same, to each broker what its own state asks for.
     pub fn each(&mut self, api: &str, version: i16, trees: [Value; 2]) -> [Value; 2] {
         let [left, right] = &mut self.sides;
@@ -237,7 +257,7 @@ impl Pair {
 
     fn answers_to(&mut self, frame: &[u8]) -> [Option<Vec<u8>>; 2] {
         [0, 1].map(|side| {
-            let mut connection = Connection::open(self.sides[side].address).expect("the broker accepts");
+            let mut connection = Connection::open(self.sides[side].address()).expect("the broker accepts");
             connection.send_frame(frame).expect("the broker reads");
             connection.read_frame().unwrap_or(None)
         })
@@ -281,6 +301,20 @@ impl Pair {
                 }
                 thread::sleep(PAUSE);
             }
+        }
+    }
+
+    /// Has both make the offsets topic, and waits until both coordinate groups.
+    pub fn offsets_topic(&mut self) {
+        let began = Instant::now();
+        loop {
+            let found = self.prepare("FindCoordinator", 3, json!({"key": "ready", "keyType": 0}));
+            if found.iter().all(|answer| answer["errorCode"] == 0) {
+                self.wait_for("__consumer_offsets");
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "a broker has no offsets topic: {found:?}");
+            thread::sleep(PAUSE);
         }
     }
 

@@ -1,11 +1,11 @@
 //! `thalweg topic delete`.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::confirm;
 use crate::cli::output;
 use crate::cli::pattern::{self, Selector};
 use crate::cli::problem::Problem;
@@ -71,19 +71,11 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
 
 /// Names the topics and asks.
 fn is_confirmed(topics: &[&Topic]) -> Result<bool, Problem> {
-    if !std::io::stdin().is_terminal() {
-        let what = if topics.len() == 1 { "a topic".to_owned() } else { format!("{} topics", topics.len()) };
-        return Err(Problem::new(format!("{what} would be deleted, and nobody is there to ask"))
-            .mend("add --yes to delete them"));
-    }
-    for topic in topics {
-        eprintln!("  {} ({} partitions)", topic.name, topic.partitions.len());
-    }
-    let what = if topics.len() == 1 { "this topic" } else { "these topics" };
-    eprint!("Delete {what} and all records in it? [y/N] ");
-    let failed = |error| Problem::new(format!("the answer cannot be read: {error}"));
-    std::io::stderr().flush().map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let line = |topic: &&Topic| format!("{} ({} partitions)", topic.name, topic.partitions.len());
+    let lines: Vec<String> = topics.iter().map(line).collect();
+    let (count, these) = match topics.len() {
+        1 => ("a topic".to_owned(), "this topic"),
+        count => (format!("{count} topics"), "these topics"),
+    };
+    confirm::is_confirmed(&count, &lines, &format!("Delete {these} and all records in it?"))
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
+use super::super::settings::Settings;
 use super::super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket};
 use super::bounds;
 use super::group::{ClassicGroup, State};
@@ -69,13 +70,6 @@ impl Joining<'_> {
         let prefix = self.instance().unwrap_or(&self.client.id);
         Rc::from(format!("{prefix}-{}", uuid::Uuid::new_v4()))
     }
-
-    /// What the request would have the group keep, in bytes.
-    fn bytes(&self) -> usize {
-        let protocols = &self.request.protocols;
-        let protocols: usize = protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum();
-        2 * self.id().len() + self.client.id.len() + 2 * self.instance().map_or(0, str::len) + protocols
-    }
 }
 
 impl Groups {
@@ -90,13 +84,20 @@ impl Groups {
         outcome: &mut Outcome,
     ) {
         let joining = Joining { request, version, client, ticket };
-        if let Err(error) = check(&joining, context) {
+        if let Err(error) = check_join(request, client, context.settings) {
             return answer(outcome, ticket, refused(error, joining.id()));
         }
         let id = request.group_id.as_str();
-        if self.groups.get(id).is_some_and(|group| matches!(group, Group::Consumer(_))) {
-            let error = ResponseError::InconsistentGroupProtocol;
-            return answer(outcome, ticket, refused(error, ""));
+        if let Some(Group::Consumer(group)) = self.groups.get(id) {
+            if !group.is_empty() {
+                let error = ResponseError::InconsistentGroupProtocol;
+                return answer(outcome, ticket, refused(error, ""));
+            }
+            if joining.id().is_empty() {
+                // Nobody is in it: it becomes a classic group. Its records go before the new group's.
+                group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
+                self.groups.remove(id);
+            }
         }
         let is_born = !self.groups.contains_key(id);
         if is_born {
@@ -115,8 +116,14 @@ impl Groups {
 }
 
 /// What Kafka checks before it looks at the group, and our own bounds.
-fn check(joining: &Joining<'_>, context: &Context<'_>) -> Result<(), ResponseError> {
-    let (request, settings) = (joining.request, context.settings);
+///
+/// # Errors
+/// INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT; INVALID_REQUEST past [`bounds`].
+pub fn check_join(
+    request: &JoinGroupRequest,
+    client: &Client,
+    settings: &Settings,
+) -> Result<(), ResponseError> {
     if request.group_id.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
@@ -125,8 +132,15 @@ fn check(joining: &Joining<'_>, context: &Context<'_>) -> Result<(), ResponseErr
         return Err(ResponseError::InvalidSessionTimeout);
     }
     let fits = request.protocols.len() <= bounds::MEMBER_PROTOCOLS_MAX
-        && joining.bytes() <= bounds::MEMBER_BYTES_MAX;
+        && member_bytes(request, client) <= bounds::MEMBER_BYTES_MAX;
     if fits { Ok(()) } else { Err(ResponseError::InvalidRequest) }
+}
+
+/// What a request would have the group keep, in bytes.
+fn member_bytes(request: &JoinGroupRequest, client: &Client) -> usize {
+    let protocols: usize = request.protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum();
+    let instance = request.group_instance_id.as_ref().map_or(0, |instance| instance.len());
+    2 * (request.member_id.len() + client.id.len() + instance) + protocols
 }
 
 fn answer(outcome: &mut Outcome, ticket: Ticket, response: JoinGroupResponse) {
@@ -166,7 +180,7 @@ impl Round<'_> {
     fn has_room_for(&self, joining: &Joining<'_>) -> bool {
         let (group, most) = (&*self.group, self.context.settings.group_max_size);
         let known = group.members.get(joining.id());
-        let bytes = group.member_bytes() + joining.bytes();
+        let bytes = group.member_bytes() + member_bytes(joining.request, joining.client);
         if known.is_none() && bytes > bounds::GROUP_BYTES_MAX {
             return false;
         }

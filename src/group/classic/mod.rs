@@ -34,8 +34,10 @@ mod sync;
 mod tests;
 
 pub use group::{CONSUMER, ClassicGroup, State};
+pub use join::check_join;
 pub use member::{Member, Members, Protocol};
 use round::Round;
+pub use sync::check_sync;
 
 /// What of a classic group has a deadline.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

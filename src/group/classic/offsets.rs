@@ -59,17 +59,6 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether the group may be deleted.
-    ///
-    /// # Errors
-    /// NON_EMPTY_GROUP.
-    pub fn validate_delete(&self) -> Result<(), ApiError> {
-        match self.state {
-            State::Empty => Ok(()),
-            _ => Err(ApiError::bare(ResponseError::NonEmptyGroup)),
-        }
-    }
-
     /// From when the retention of its offsets counts. Those of topics that are subscribed to are left out by
     /// [`ClassicGroup::is_subscribed_to`].
     pub fn offset_retention(&self) -> OffsetRetention {

@@ -24,7 +24,7 @@ impl Groups {
         ticket: Ticket,
         outcome: &mut Outcome,
     ) {
-        if let Err(error) = check(request, version) {
+        if let Err(error) = check_sync(request, version) {
             return answer(outcome, ticket, refused(error));
         }
         let round = self.round(request.group_id.as_str(), context, outcome);
@@ -36,7 +36,10 @@ impl Groups {
 }
 
 /// What Kafka checks before it looks at the group.
-fn check(request: &SyncGroupRequest, version: i16) -> Result<(), ResponseError> {
+///
+/// # Errors
+/// INCONSISTENT_GROUP_PROTOCOL for a version that must name the protocol and does not, INVALID_GROUP_ID.
+pub fn check_sync(request: &SyncGroupRequest, version: i16) -> Result<(), ResponseError> {
     let unnamed = request.protocol_type.is_none() || request.protocol_name.is_none();
     if version >= NAMES_PROTOCOL_FROM && unnamed {
         return Err(ResponseError::InconsistentGroupProtocol);

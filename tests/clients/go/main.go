@@ -1,6 +1,6 @@
 // Command clients runs one Go client library through the calls of tests/clients/README.md:
 //
-//	clients LIBRARY check|write|read|put|get ...
+//	clients LIBRARY check|write|read|put|get|member ...
 package main
 
 import (
@@ -311,8 +311,12 @@ func main() {
 	faces := map[string]func(string) Face{"sarama": newSarama, "franz": newFranz, "segmentio": newSegmentio}
 	make, known := faces[os.Args[1]]
 	ensure(known, "no library %s", os.Args[1])
-	face := make(bootstrap)
 	arguments := os.Args[3:]
+	if os.Args[2] == "member" {
+		member(os.Args[1], bootstrap, arguments[0])
+		return
+	}
+	face := make(bootstrap)
 	switch os.Args[2] {
 	case "check":
 		check(face)

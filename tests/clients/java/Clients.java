@@ -1,4 +1,4 @@
-// The Java client through the calls of tests/clients/README.md: `Clients NAME check|write|read|put|get ...`.
+// The Java client through the calls of tests/clients/README.md: `Clients NAME check|write|read|put|get|member ...`.
 // It compiles against the 2.x and the 4.x line; what was renamed between them is called by its name.
 
 import java.io.BufferedInputStream;
@@ -64,6 +64,10 @@ public final class Clients implements AutoCloseable {
     KafkaProducer<byte[], byte[]> latest;
 
     public static void main(String[] arguments) throws Exception {
+        if (arguments[1].equals("member")) {
+            Member.run(arguments[2]);
+            return;
+        }
         try (Clients client = new Clients(arguments[0])) {
             switch (arguments[1]) {
                 case "check" -> client.check();

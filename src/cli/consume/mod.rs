@@ -1,4 +1,7 @@
-//! `thalweg consume`: records of topics, printed.
+//! `thalweg consume`: records of topics, printed; alone from where the arguments say, or as a member of a
+//! group ([`group`]) from what that has committed.
+
+mod group;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -10,12 +13,12 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use kafka_protocol::error::ResponseError;
 
-use super::moment::{self, Start};
-use super::output::{ReadRecord, Style, Table};
-use super::pattern::{self, Selector};
-use super::problem::Problem;
-use super::progress::Progress;
-use super::target::Target;
+use crate::cli::moment::{self, Start};
+use crate::cli::output::{ReadRecord, Style, Table};
+use crate::cli::pattern::{self, Selector};
+use crate::cli::problem::Problem;
+use crate::cli::progress::Progress;
+use crate::cli::target::Target;
 use crate::client::admin::{EARLIEST, LATEST};
 use crate::client::cluster::{Cluster, Topic};
 use crate::client::fetcher::{self, FetchSettings, Fetched, Position};
@@ -39,6 +42,8 @@ const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
   thalweg consume orders --partition 3 --from 4711 --max 1 --json
   thalweg consume 'orders.*' --json               every topic that begins with orders
   thalweg consume users --key                     key<TAB>value
+  thalweg consume orders --group billing          what the group has not read yet, then end
+  thalweg consume orders --group billing -F       share the topic with the others in the group; Ctrl-C leaves
 
 Formats:
   raw     the value and a newline (the default); with --key the key and a tab before it
@@ -47,7 +52,12 @@ Formats:
   table   partition, offset, time, key, value and headers, cut to the terminal
 
 Records of one partition come in order; partitions come as they are read. A topic that is given with
-characters no name has is a regular expression for the whole name.")]
+characters no name has is a regular expression for the whole name.
+
+In a group: --from says where to begin where the group has committed nothing. What was printed is committed
+about every second, before partitions go to another member, and at the end; records that were printed and not
+yet committed come again after a crash. Without --follow it ends when it has read all that was there when
+its partitions came to it.")]
 pub struct ConsumeArgs {
     #[command(flatten)]
     pub target: Target,
@@ -57,8 +67,14 @@ pub struct ConsumeArgs {
     /// Where to begin: earliest, latest, an offset, -N (the last N), -15m, or 2026-01-31T12:00:00Z
     #[arg(short, long, default_value = "earliest", value_parser = moment::parse_start, allow_hyphen_values = true)]
     from: Start,
+    /// Read as a member of this group, which shares the partitions and remembers what was read
+    #[arg(short, long)]
+    group: Option<String>,
+    /// With --group: how its members agree [default: consumer where the cluster has it]
+    #[arg(long, value_enum, requires = "group")]
+    protocol: Option<GroupProtocol>,
     /// Read these partitions alone
-    #[arg(short, long, value_name = "N,N", value_delimiter = ',')]
+    #[arg(short, long, value_name = "N,N", value_delimiter = ',', conflicts_with = "group")]
     partition: Vec<i32>,
     /// Do not end, wait for more
     #[arg(short = 'F', long)]
@@ -84,18 +100,27 @@ enum OutputFormat {
     Table,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum GroupProtocol {
+    /// Members elect one that assigns: any broker, assignor range
+    Classic,
+    /// The coordinator assigns (KIP-848): Kafka 4.0 and newer
+    Consumer,
+}
+
 pub fn run(args: &ConsumeArgs) -> Result<ExitCode, Problem> {
     let mut client = args.target.connect()?;
     let names: Option<Vec<&str>> = args.topics.iter().map(Selector::name).collect();
     let cluster = client.metadata(names.as_deref(), false)?;
     let topics = pattern::select(&cluster.topics, &args.topics, false)?;
     let mut positions = Vec::new();
-    for topic in &topics {
-        positions.extend(begin(&mut client, topic, args)?);
+    for topic in topics.iter().filter(|_| args.group.is_none()) {
+        positions.extend(begin(&mut client, topic, &wanted(topic, args)?, args)?);
     }
     let total =
         positions.iter().map(|position| position.until.map_or(0, |end| end.0 - position.next.0)).sum();
-    let total = Some(total).filter(|_| !args.follow).map(|total: i64| total.max(0) as u64);
+    let is_known = !args.follow && args.group.is_none();
+    let total = Some(total).filter(|_| is_known).map(|total: i64| total.max(0) as u64);
     let total = total.map(|total| args.max.unwrap_or(u64::MAX).min(total));
     let stdout = io::stdout();
     let is_quiet = stdout.is_terminal() || args.target.json || args.follow;
@@ -111,7 +136,10 @@ pub fn run(args: &ConsumeArgs) -> Result<ExitCode, Problem> {
         json: args.target.json,
         progress: Progress::records(total, !is_quiet),
     };
-    let outcome = reading.read(&mut client, &cluster, positions);
+    let outcome = match &args.group {
+        None => reading.read(&mut client, &cluster, positions),
+        Some(id) => group::read(&mut reading, &mut client, args, id, &topics),
+    };
     reading.progress.end();
     match outcome.and_then(|()| reading.out.flush().map_err(Stop::Output)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -136,15 +164,23 @@ fn style(args: &ConsumeArgs, topics: &[&Topic]) -> Style {
     Style::Raw { key_separator: separator.or_else(|| args.key.then(|| "\t".to_owned())) }
 }
 
-/// Where to read each partition of a topic from, and, unless it is followed, until where.
-fn begin(client: &mut Client, topic: &Topic, args: &ConsumeArgs) -> Result<Vec<Position>, Problem> {
+/// The partitions of a topic that are to be read.
+fn wanted(topic: &Topic, args: &ConsumeArgs) -> Result<Vec<PartitionId>, Problem> {
     let there: Vec<PartitionId> = topic.partitions.iter().map(|partition| partition.id).collect();
     if let Some(missing) = args.partition.iter().find(|id| !there.contains(&PartitionId(**id))) {
         return Err(Problem::new(format!("topic {} has no partition {missing}", topic.name))
             .mend(format!("it has the partitions 0 to {}", there.len().saturating_sub(1))));
     }
-    let wanted: Vec<PartitionId> =
-        there.into_iter().filter(|id| args.partition.is_empty() || args.partition.contains(&id.0)).collect();
+    Ok(there.into_iter().filter(|id| args.partition.is_empty() || args.partition.contains(&id.0)).collect())
+}
+
+/// Where to read each of some partitions of a topic from, and, unless it is followed, until where.
+fn begin(
+    client: &mut Client,
+    topic: &Topic,
+    wanted: &[PartitionId],
+    args: &ConsumeArgs,
+) -> Result<Vec<Position>, ClientError> {
     let mut at = |timestamp: i64| -> Result<BTreeMap<PartitionId, Option<Offset>>, ClientError> {
         let asked: Vec<(PartitionId, i64)> = wanted.iter().map(|id| (*id, timestamp)).collect();
         client.list_offsets(&topic.name, &asked)
@@ -350,6 +386,7 @@ impl<W: Write> Reading<W> {
         Ok(())
     }
 
+    /// Prints the records from `from` on and before `until`; gives the offset of the first that is left.
     fn print(
         &mut self,
         topic: &str,
@@ -357,7 +394,7 @@ impl<W: Write> Reading<W> {
         from: Offset,
         until: Option<Offset>,
         bytes: &Bytes,
-    ) -> Result<(), Stop> {
+    ) -> Result<Offset, Stop> {
         let broken = |offset: Offset, why: String| {
             Stop::Problem(
                 Problem::new(format!(
@@ -366,9 +403,11 @@ impl<W: Write> Reading<W> {
                 .mend(format!("read on behind it with --partition {partition} --from OFFSET")),
             )
         };
+        let mut next = from;
         for batch in BatchIter::new(bytes) {
             let batch = batch.map_err(|error| broken(from, error.to_string()))?;
             let header = batch.header;
+            next = next.max(until.map_or(header.next_offset(), |until| header.next_offset().min(until)));
             if header.attributes().is_control() {
                 continue;
             }
@@ -382,7 +421,7 @@ impl<W: Write> Reading<W> {
                     continue;
                 }
                 if self.left == 0 {
-                    return Ok(());
+                    return Ok(offset);
                 }
                 let record = ReadRecord {
                     topic,
@@ -398,6 +437,6 @@ impl<W: Write> Reading<W> {
                 self.printed += 1;
             }
         }
-        Ok(())
+        Ok(next)
     }
 }

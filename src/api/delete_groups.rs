@@ -1,0 +1,31 @@
+//! DeleteGroups: takes groups without members away, with their offsets.
+
+use ahash::AHashSet;
+use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
+use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
+
+use super::Context;
+use super::errors::Code;
+
+pub async fn handle(context: &Context, asked: DeleteGroupsRequest, _version: i16) -> DeleteGroupsResponse {
+    let mut seen = AHashSet::new();
+    let mut names = asked.groups_names;
+    names.retain(|name| seen.insert(name.clone()));
+    let mut results = Vec::with_capacity(names.len());
+    for ids in super::groups_by_coordinator(context, names) {
+        let own = ids.clone();
+        let deleted = context
+            .shard
+            .on_group(&ids[0], move |coordinator| async move {
+                coordinator.ask(|groups, _, outcome| groups.delete(&own, outcome)).await
+            })
+            .await;
+        match deleted {
+            Ok(deleted) => results.extend(deleted),
+            Err(unavailable) => results.extend(ids.into_iter().map(|id| {
+                DeletableGroupResult::default().with_group_id(id).with_error_code(unavailable.code())
+            })),
+        }
+    }
+    DeleteGroupsResponse::default().with_results(results)
+}

@@ -1,0 +1,37 @@
+//! DescribeGroups: state, protocol and members of classic groups.
+
+use kafka_protocol::messages::describe_groups_response::DescribedGroup;
+use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
+
+use super::errors::{Code, NONE};
+use super::{Context, GROUP_OPERATIONS};
+
+/// The first version that may ask what may be done with a group.
+const OPERATIONS_FROM: i16 = 3;
+
+pub async fn handle(context: &Context, asked: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+    let shard = &context.shard;
+    let mut described = Vec::with_capacity(asked.groups.len());
+    for ids in super::groups_by_coordinator(context, asked.groups) {
+        let own = ids.clone();
+        let found = shard
+            .on_group(&ids[0], move |coordinator| async move {
+                coordinator.ask(|groups, _, _| groups.describe(&own, version)).await
+            })
+            .await;
+        match found {
+            Ok(groups) => described.extend(groups),
+            Err(unavailable) => described.extend(ids.into_iter().map(|id| refused(id, unavailable.code()))),
+        }
+    }
+    if version >= OPERATIONS_FROM && asked.include_authorized_operations {
+        for group in described.iter_mut().filter(|group| group.error_code == NONE) {
+            group.authorized_operations = GROUP_OPERATIONS;
+        }
+    }
+    DescribeGroupsResponse::default().with_groups(described)
+}
+
+fn refused(id: GroupId, code: i16) -> DescribedGroup {
+    DescribedGroup::default().with_group_id(id).with_error_code(code)
+}

@@ -1,0 +1,34 @@
+//! SyncGroup: a member of a classic group asks for its assignment; it is answered when the leader has assigned.
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+
+use super::Context;
+use super::errors::Code;
+use crate::group::{Answer, classic};
+
+pub async fn handle(context: &Context, asked: SyncGroupRequest, version: i16) -> SyncGroupResponse {
+    if let Err(error) = classic::check_sync(&asked, version) {
+        return refused(error.code());
+    }
+    let group = asked.group_id.clone();
+    let answer = context
+        .shard
+        .on_group(&group, move |coordinator| async move {
+            coordinator
+                .ask_later(|groups, context, ticket, outcome| {
+                    groups.sync(&asked, version, context, ticket, outcome);
+                })
+                .await
+        })
+        .await;
+    match answer {
+        Ok(Answer::Sync(response)) => *response,
+        Ok(Answer::Join(_)) => refused(ResponseError::UnknownServerError.code()),
+        Err(unavailable) => refused(unavailable.code()),
+    }
+}
+
+fn refused(code: i16) -> SyncGroupResponse {
+    SyncGroupResponse::default().with_error_code(code)
+}

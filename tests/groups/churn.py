@@ -1,0 +1,184 @@
+"""Churn: members start, leave, stop and die at random while records are written, and the ledger is kept.
+
+Each run has its own broker. Now and then the next deed waits for progress: a record has to be delivered first.
+"""
+
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from broker import Broker
+from members import Failed, Group
+
+KINDS = {
+    # kind: how often it is chosen (a JVM costs a second of processor time to start)
+    "classic": {"confluent": 4, "kafka-python": 3, "aiokafka": 3, "franz-go": 4, "sarama": 3, "kafkajs": 2,
+                "java-4.1": 2, "java-2.8": 1},
+    "consumer": {"confluent": 5, "franz-go": 3, "java-4.1": 3},
+}
+MEMBERS_MAX = 5
+OPTIONS = (Path(__file__).parent / "broker.options").read_text().split()
+APACHE = os.environ.get("BROKER") == "apache"
+
+
+class Writer(threading.Thread):
+    """Writes a little all the time, over broker kills too: nothing that it has sent may get lost."""
+
+    def __init__(self, group, topics, per_second=200):
+        super().__init__(daemon=True)
+        self.group, self.pause, self.over = group, 10 / per_second, threading.Event()
+        self.partitions = sorted((topic, p) for topic, count in topics.items() for p in range(count))
+        self.sent = 0
+
+    def run(self):
+        while not self.over.wait(self.pause):
+            for _ in range(10):
+                self.group.send_one(*self.partitions[self.sent % len(self.partitions)])
+                self.sent += 1
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        if self.group.producer.flush(60) or self.group.undelivered_reports:
+            raise Failed(f"records were not acknowledged: {self.group.undelivered_reports[:3]}")
+
+
+class Churn:
+    def __init__(self, protocol, broker, directory, chance):
+        self.protocol, self.broker, self.chance = protocol, broker, chance
+        self.topics = {"churn-a": 6, "churn-b": 3}
+        self.group = Group(f"churn-{protocol}", broker.bootstrap, directory, topics=list(self.topics),
+                           protocol=protocol, session_ms=3000)
+        self.writer = Writer(self.group, self.topics)
+        self.stopped = {}  # member -> when it goes on
+        self.deeds = {}
+
+    def run(self, seconds, kills):
+        with self.group as group:
+            for topic, partitions in self.topics.items():
+                group.create(topic, partitions)
+            group.watch()
+            self.start()
+            self.writer.start()
+            group.wait("the first record", self.progress_from(0), 60)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                self.act()
+            for _ in range(kills):
+                for _ in range(self.chance.randint(1, 4)):
+                    self.act()
+                self.kill_broker()
+            self.finish()
+
+    def progress_from(self, before):
+        return lambda: self.let_go_on() or self.delivered() > before
+
+    def delivered(self):
+        return self.group.ledger.counts["records"]
+
+    def finish(self):
+        for member in self.stopped:
+            member.go_on()
+        self.stopped.clear()
+        if not self.group.living():
+            self.start()
+        self.writer.stop()
+        self.group.finish(90)
+        counts, deeds = self.group.ledger.counts, dict(sorted(self.deeds.items()))
+        if not (counts["records"] >= self.writer.sent and counts["committed"] and counts["observed"]):
+            raise Failed(f"the ledger is too empty to mean anything: {counts}")
+        print(f"ok churn {self.protocol}: {self.writer.sent} records, {counts}, {deeds}", flush=True)
+
+    # ---- deeds ----
+
+    def act(self):
+        living = [m for m in self.group.living() if m not in self.stopped]
+        deeds = []
+        if len(living) + len(self.stopped) < MEMBERS_MAX:
+            deeds += ["start"] * 3
+        if len(living) > 1:
+            deeds += ["kill", "leave", "stop"]
+        deed = self.chance.choice(deeds or ["start"])
+        member = self.chance.choice(living) if living else None
+        self.deeds[deed] = self.deeds.get(deed, 0) + 1
+        if deed == "start":
+            self.start()
+        elif deed == "kill":
+            member.kill()
+        elif deed == "leave":
+            # Not waited for: it may take its time while others come and go.
+            member.dismissed = True
+            member.send("leave")
+        elif deed == "stop":
+            member.stop()
+            self.stopped[member] = time.monotonic() + self.chance.choice([0.3, 1, 5])
+        self.let_go_on()
+        time.sleep(self.chance.uniform(0, 0.5))  # the next deed comes at any moment of a rebalance
+        if self.chance.random() < 0.5:
+            self.group.wait("records are delivered under churn", self.progress_from(self.delivered()), 60)
+
+    def start(self):
+        kinds = KINDS[self.protocol]
+        client = self.chance.choices(list(kinds), list(kinds.values()))[0]
+        self.group.start(client, commit=self.chance.choice(["sync", "sync", "async"]))
+
+    def let_go_on(self):
+        for member, when in list(self.stopped.items()):
+            if time.monotonic() >= when:
+                member.go_on()
+                del self.stopped[member]
+
+    def kill_broker(self):
+        self.deeds["broker killed"] = self.deeds.get("broker killed", 0) + 1
+        self.broker.kill()
+        self.broker.start()
+        self.group.wait("records are delivered after the broker was killed",
+                        self.progress_from(self.delivered()), 90)
+
+
+def first_use(broker, directory):
+    """Installs and builds what is not there yet, one after the other."""
+    with Group("first-use", broker.bootstrap, directory) as group:
+        group.create("first-use", 1)
+        for client in KINDS["classic"]:
+            member = group.start(client, topics=["first-use"])
+            group.wait(f"{client} runs", lambda: "started" in member.said, 300)
+            member.kill()
+
+
+def main():
+    seed = int(os.environ.get("CHURN_SEED") or random.SystemRandom().randrange(1 << 32))
+    kills = int(os.environ.get("CHURN_KILLS") or (4 if APACHE else 20))
+    seconds = float(os.environ.get("CHURN_SECONDS") or 30)
+    print(f"CHURN_SEED={seed}", flush=True)
+    work = Path(tempfile.mkdtemp(prefix="groups-"))
+    plans = [("classic", seconds, 0), ("consumer", seconds, 0), ("classic", 0, kills - kills // 2),
+             ("consumer", 0, kills // 2)]
+    for number, (protocol, lasting, deaths) in enumerate(plans):
+        directory = work / str(number)
+        directory.mkdir()
+        broker = Broker(directory, OPTIONS)
+        broker.start()
+        began = time.monotonic()
+        try:
+            if number == 0:
+                first_use(broker, directory)
+            Churn(protocol, broker, directory, random.Random(seed + number)).run(lasting, deaths)
+            broker.stop()
+        except (Failed, KafkaException) as failure:
+            sys.exit(f"FAILED churn {protocol} (CHURN_SEED={seed}), kept in {work}: {failure}\n"
+                     f"---- the end of what the broker said\n{broker.said()}")
+        finally:
+            broker.kill()
+        print(f"   {time.monotonic() - began:.0f}s", flush=True)
+    shutil.rmtree(work)
+
+
+main()

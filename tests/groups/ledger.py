@@ -1,0 +1,117 @@
+"""The ledger of a group: what its members said and what its committed offsets were, held against four rules.
+
+1. A partition has at most one owner in one generation (classic) or member epoch (consumer protocol). In a
+   polite history, where no member dies or is paused, it has at most one owner at any time as well.
+2. A committed offset never moves back by itself, and no commit that was acknowledged is lost.
+3. Every record is delivered to some member at least once.
+4. After everything stopped, lag is zero: what is committed is the end of the log.
+
+It is a pure account: events go in by `take`, observations by `observed`, and complaints stand in `wrong`.
+Partitions are pairs (topic, number). An owner is a member by its name, or by its instance if it is static.
+"""
+
+
+class Ledger:
+    def __init__(self, polite=False):
+        self.polite = polite
+        self.wrong = []
+        self.delivered = {}  # partition -> set of offsets
+        self.claims = {}  # (partition, generation) -> owner
+        self.owned = {}  # member -> set of partitions
+        self.committed = {}  # partition -> the offset that was observed last
+        self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
+        self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "observed": 0}
+
+    def complain(self, what):
+        self.wrong.append(what)
+
+    # ---- what members say ----
+
+    def take(self, member, event, instance=None):
+        """One line of a member, as tests/clients/README.md describes it."""
+        kind = event["event"]
+        partitions = [tuple(p) for p in event.get("partitions", ())]
+        if kind == "assigned":
+            self.counts["assigned"] += 1
+            self.assigned(member, instance or member, partitions, event.get("generation"))
+        elif kind == "generation":
+            self.claim(instance or member, self.owned.get(member, ()), event["generation"])
+        elif kind in ("revoked", "lost"):
+            self.owned.get(member, set()).difference_update(partitions)
+        elif kind == "records":
+            offsets = self.delivered.setdefault((event["topic"], event["partition"]), set())
+            offsets.update(event["offsets"])
+            self.counts["records"] += len(event["offsets"])
+        elif kind == "committed":
+            self.counts["refused" if event.get("error") else "committed"] += 1
+            for topic, partition, offset in event["offsets"]:
+                if not event.get("error"):
+                    at = (topic, partition)
+                    self.acknowledged[at] = max(offset, self.acknowledged.get(at, -1))
+        elif kind == "left":
+            self.gone(member)
+
+    def assigned(self, member, owner, partitions, generation):
+        owned = self.owned.setdefault(member, set())
+        if self.polite:
+            for other, theirs in self.owned.items():
+                for partition in theirs.intersection(partitions) if other != member else ():
+                    self.complain(f"{shown(partition)} was given to {member} while {other} had it")
+        owned.update(partitions)
+        self.claim(owner, owned, generation)
+
+    def claim(self, owner, partitions, generation):
+        if generation is None or generation < 0:  # not a member at this moment
+            return
+        for partition in partitions:
+            first = self.claims.setdefault((partition, generation), owner)
+            if first != owner:
+                self.complain(f"{shown(partition)} has two owners in generation {generation}: {first} and {owner}")
+
+    def gone(self, member):
+        """The member's process ended, by itself or not."""
+        self.owned.pop(member, None)
+
+    # ---- what is seen from outside ----
+
+    def floor(self):
+        """What an observation that begins now has to find at least; handed to `observed` afterwards."""
+        return {at: max(self.acknowledged.get(at, -1), self.committed.get(at, -1))
+                for at in {*self.acknowledged, *self.committed}}
+
+    def observed(self, committed, floor):
+        """The group's committed offsets, asked for after `floor` was taken."""
+        self.counts["observed"] += 1
+        for at, least in floor.items():
+            found = committed.get(at, -1)
+            if found < least:
+                self.complain(f"the committed offset of {shown(at)} moved back from {least} to {found}")
+        self.committed.update(committed)
+
+    def reset(self, offsets):
+        """Offsets were set on purpose."""
+        for at, offset in offsets.items():
+            self.committed[at] = self.acknowledged[at] = offset
+
+    # ---- at the end ----
+
+    def undelivered(self, ends):
+        """How many records below `ends` (partition -> end offset) no member has seen."""
+        return sum(end - len([o for o in self.delivered.get(at, ()) if o < end]) for at, end in ends.items())
+
+    def close(self, ends, committed):
+        """Holds the account against the ends of the partitions and what is committed when all is still."""
+        for at, end in sorted(ends.items()):
+            missing = sorted(set(range(end)) - self.delivered.get(at, set()))
+            if missing:
+                self.complain(f"{shown(at)}: {len(missing)} of {end} records were never delivered, "
+                              f"the first at {missing[0]}")
+            if committed.get(at, -1) != end and end:
+                self.complain(f"{shown(at)}: lag is not zero: {committed.get(at)} is committed of {end}")
+        for at, offset in committed.items():
+            if offset > ends.get(at, 0):
+                self.complain(f"{shown(at)}: {offset} is committed, past the end {ends.get(at)}")
+
+
+def shown(partition):
+    return f"{partition[0]}-{partition[1]}"

@@ -1,0 +1,157 @@
+"""The judge, judged: histories that break one rule each, which the ledger must see, and some that break none."""
+
+from ledger import Ledger
+
+T0, T1 = ("t", 0), ("t", 1)
+
+
+def assigned(*partitions, generation):
+    return {"event": "assigned", "partitions": partitions, "generation": generation}
+
+
+def revoked(*partitions):
+    return {"event": "revoked", "partitions": partitions}
+
+
+def records(partition, *offsets):
+    return {"event": "records", "topic": partition[0], "partition": partition[1], "offsets": offsets}
+
+
+def committed(*offsets, error=None):
+    return {"event": "committed", "how": "sync", "offsets": offsets, "error": error}
+
+
+def history(*lines, polite=False):
+    ledger = Ledger(polite)
+    for member, event in lines:
+        ledger.take(member, event)
+    return ledger
+
+
+def two_owners_in_a_generation():
+    return history(("a", assigned(T0, T1, generation=3)), ("b", assigned(T1, generation=3)))
+
+
+def two_owners_in_an_epoch_that_came_later():
+    return history(("a", assigned(T0, generation=3)), ("a", {"event": "generation", "generation": 5}),
+                   ("b", assigned(T0, generation=5)))
+
+
+def two_owners_at_once():
+    return history(("a", assigned(T0, generation=3)), ("b", assigned(T0, generation=4)), polite=True)
+
+
+def a_commit_that_moves_back():
+    ledger = Ledger()
+    ledger.observed({T0: 10}, ledger.floor())
+    ledger.observed({T0: 9}, ledger.floor())
+    return ledger
+
+
+def a_commit_that_vanishes():
+    ledger = Ledger()
+    ledger.observed({T0: 10}, ledger.floor())
+    ledger.observed({}, ledger.floor())
+    return ledger
+
+
+def an_acknowledged_commit_that_is_lost():
+    ledger = history(("a", committed(("t", 0, 12))))
+    ledger.observed({T0: 11}, ledger.floor())
+    return ledger
+
+
+def a_record_that_nobody_got():
+    ledger = history(("a", records(T0, 0, 2)), ("b", records(T0, 2, 3)))
+    ledger.close({T0: 4}, {T0: 4})
+    return ledger
+
+
+def a_partition_that_nobody_read():
+    ledger = history(("a", records(T0, 0)))
+    ledger.close({T0: 1, T1: 2}, {T0: 1, T1: 2})
+    return ledger
+
+
+def lag_at_the_end():
+    ledger = history(("a", records(T0, 0, 1)))
+    ledger.close({T0: 2}, {T0: 1})
+    return ledger
+
+
+def nothing_committed_at_the_end():
+    ledger = history(("a", records(T0, 0, 1)))
+    ledger.close({T0: 2}, {})
+    return ledger
+
+
+def a_commit_past_the_end():
+    ledger = history(("a", records(T0, 0)))
+    ledger.close({T0: 1}, {T0: 1, T1: 5})
+    return ledger
+
+
+def fine_a_partition_that_moves():
+    ledger = history(
+        ("a", assigned(T0, T1, generation=1)), ("a", records(T0, 0, 1)), ("a", committed(("t", 0, 1))),
+        ("a", revoked(T0, T1)), ("a", assigned(T0, generation=2)), ("b", assigned(T1, generation=2)),
+        ("a", records(T0, 1, 2)), ("b", records(T1, 0)), polite=True)
+    ledger.observed({T0: 1}, ledger.floor())
+    ledger.close({T0: 3, T1: 1}, {T0: 3, T1: 1})
+    return ledger
+
+
+def fine_a_zombie_whose_commit_is_refused():
+    ledger = history(
+        ("a", assigned(T0, generation=1)), ("b", assigned(T0, generation=2)), ("b", committed(("t", 0, 2))),
+        ("a", committed(("t", 0, 5), error="ILLEGAL_GENERATION")), ("b", records(T0, 0, 1)))
+    ledger.observed({T0: 2}, ledger.floor())
+    ledger.close({T0: 2}, {T0: 2})
+    return ledger
+
+
+def fine_a_static_member_that_returns():
+    ledger = Ledger()
+    ledger.take("a", assigned(T0, generation=1), instance="one")
+    ledger.gone("a")
+    ledger.take("b", assigned(T0, generation=1), instance="one")
+    return ledger
+
+
+def fine_an_offset_reset_on_purpose():
+    ledger = Ledger()
+    ledger.observed({T0: 10}, ledger.floor())
+    ledger.reset({T0: 2})
+    ledger.observed({T0: 2}, ledger.floor())
+    return ledger
+
+
+def fine_an_owner_that_died():
+    ledger = history(("a", assigned(T0, generation=1)), polite=True)
+    ledger.gone("a")
+    ledger.take("b", assigned(T0, generation=2))
+    return ledger
+
+
+WRONG = {
+    two_owners_in_a_generation: "t-1 has two owners in generation 3: a and b",
+    two_owners_in_an_epoch_that_came_later: "t-0 has two owners in generation 5: a and b",
+    two_owners_at_once: "t-0 was given to b while a had it",
+    a_commit_that_moves_back: "the committed offset of t-0 moved back from 10 to 9",
+    a_commit_that_vanishes: "the committed offset of t-0 moved back from 10 to -1",
+    an_acknowledged_commit_that_is_lost: "the committed offset of t-0 moved back from 12 to 11",
+    a_record_that_nobody_got: "t-0: 1 of 4 records were never delivered, the first at 1",
+    a_partition_that_nobody_read: "t-1: 2 of 2 records were never delivered, the first at 0",
+    lag_at_the_end: "t-0: lag is not zero: 1 is committed of 2",
+    nothing_committed_at_the_end: "t-0: lag is not zero: None is committed of 2",
+    a_commit_past_the_end: "t-1: 5 is committed, past the end None",
+}
+FINE = [case for name, case in globals().items() if name.startswith("fine_")]
+
+for case, complaint in WRONG.items():
+    found = case().wrong
+    assert complaint in found, f"{case.__name__}: wanted {complaint!r}, found {found}"
+for case in FINE:
+    found = case().wrong
+    assert not found, f"{case.__name__}: {found}"
+print(f"ok ledger: {len(WRONG)} wrong histories are seen, {len(FINE)} right ones pass")
