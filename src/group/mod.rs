@@ -5,6 +5,7 @@
 //! | [`offsets`] | commits, fetches, deletions and expiry of offsets |
 //! | [`classic`] | JoinGroup, SyncGroup, Heartbeat, LeaveGroup |
 //! | [`consumer`] | the consumer protocol of KIP-848 |
+//! | [`migration`] | classic groups that become consumer groups and back, with members of both protocols |
 //! | [`listing`] | ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups |
 //! | [`assignors`], [`regex`] | what consumer groups compute: pure functions over plain values |
 //! | [`settings`], [`timers`] | configuration, typed; deadlines by key |
@@ -30,6 +31,7 @@ pub mod assignors;
 pub mod classic;
 pub mod consumer;
 pub mod listing;
+pub mod migration;
 pub mod offsets;
 pub mod regex;
 pub mod settings;

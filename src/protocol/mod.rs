@@ -9,6 +9,7 @@
 //! | [`frame`] | length prefix, request header, response header |
 //! | [`walk`] | a whole request against its schema (`walk_table`, generated), before anything decodes it |
 //! | [`message`] | the seam to the kafka-protocol crate, for every message that is not hot |
+//! | [`embedded`] | what classic consumers hand to each other through their coordinator |
 //! | [`produce`], [`fetch`] | the two hot messages, decoded in place and encoded around slices |
 //! | [`api_error`] | what a decision refuses with: a code and its sentence |
 //! | [`batch`], [`record`] | record batches as they stand in requests and in files |
@@ -21,6 +22,7 @@ pub mod batch;
 pub mod builder;
 pub mod compression;
 mod crc;
+pub mod embedded;
 pub mod fetch;
 pub mod frame;
 #[cfg(test)]

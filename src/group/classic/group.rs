@@ -16,7 +16,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::bounds;
 use super::member::{Member, Members, Protocol};
-use super::subscription;
+use crate::protocol::embedded::Subscription;
 use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, Record};
 
 /// The protocol type of groups that share partitions.
@@ -340,7 +340,7 @@ impl ClassicGroup {
     }
 
     /// Sets what members are assigned. Who is not named gets nothing.
-    pub(super) fn assign(&mut self, mut assignments: AHashMap<&str, Bytes>) {
+    pub(in crate::group) fn assign(&mut self, mut assignments: AHashMap<&str, Bytes>) {
         for member in self.members.iter_mut() {
             self.member_bytes -= member.assignment.len();
             member.assignment = assignments.remove(&*member.id).unwrap_or_default();
@@ -441,7 +441,7 @@ impl ClassicGroup {
     }
 
     /// The topics that the members of a group of consumers subscribe to; `None` where that cannot be known.
-    fn subscriptions(&self) -> Option<BTreeSet<String>> {
+    pub(super) fn subscriptions(&self) -> Option<BTreeSet<String>> {
         if !self.is_consumers() {
             return None;
         }
@@ -451,7 +451,7 @@ impl ClassicGroup {
         let protocol = self.protocol.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.iter() {
-            let own = subscription::topics(member.metadata(protocol)?)?;
+            let own = Subscription::read_topics(member.metadata(protocol)?).ok()?;
             topics.extend(own.into_iter().map(str::to_owned));
         }
         Some(topics)

@@ -3,7 +3,7 @@
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::HeartbeatRequest;
 
-use super::super::{Context, Groups, Outcome};
+use super::super::{Context, Group, Groups, Outcome};
 use super::group::State;
 
 impl Groups {
@@ -20,6 +20,9 @@ impl Groups {
     ) -> Result<(), ResponseError> {
         if request.group_id.is_empty() {
             return Err(ResponseError::InvalidGroupId);
+        }
+        if let Some(Group::Consumer(_)) = self.groups.get(request.group_id.as_str()) {
+            return self.heartbeat_as_classic(request, context);
         }
         let round = self.round(request.group_id.as_str(), context, outcome);
         let mut round = round.ok_or(ResponseError::UnknownMemberId)?;

@@ -90,14 +90,15 @@ impl Groups {
         let id = request.group_id.as_str();
         if let Some(Group::Consumer(group)) = self.groups.get(id) {
             if !group.is_empty() {
-                let error = ResponseError::InconsistentGroupProtocol;
-                return answer(outcome, ticket, refused(error, ""));
+                let joined = self.join_as_classic(request, version, client, context, outcome);
+                return answer(outcome, ticket, joined.unwrap_or_else(|error| refused(error, "")));
             }
-            if joining.id().is_empty() {
-                // Nobody is in it: it becomes a classic group. Its records go before the new group's.
-                group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
-                self.groups.remove(id);
+            if !joining.id().is_empty() {
+                return answer(outcome, ticket, refused(ResponseError::UnknownMemberId, joining.id()));
             }
+            // Nobody is in it: it becomes a classic group. Its records go before the new group's.
+            group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
+            self.remove_consumer(id);
         }
         let is_born = !self.groups.contains_key(id);
         if is_born {

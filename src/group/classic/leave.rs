@@ -5,7 +5,7 @@ use kafka_protocol::messages::LeaveGroupRequest;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 
-use super::super::{Context, Groups, Outcome};
+use super::super::{Context, Group, Groups, Outcome};
 use super::group::State;
 use super::round::Round;
 
@@ -29,6 +29,9 @@ impl Groups {
         }
         let alone = [MemberIdentity::default().with_member_id(request.member_id.clone())];
         let members = if version >= BATCHED_FROM { &request.members[..] } else { &alone };
+        if let Some(Group::Consumer(_)) = self.groups.get(request.group_id.as_str()) {
+            return Ok(self.leave_as_classic(&request.group_id, members, context, outcome));
+        }
         let mut round = self.round(request.group_id.as_str(), context, outcome);
         let mut answers = Vec::with_capacity(members.len());
         let mut any_left = false;

@@ -5,8 +5,9 @@
 //! | [`group`], [`member`] | a group and its members, and how the protocol is chosen |
 //! | `round` | how a group goes from state to state: rounds of joining, their deadlines |
 //! | `join`, `sync`, `heartbeat`, `leave` | one request each |
+//! | `handover` | groups whose members go to another kind, or come from one |
 //! | `offsets` | who may commit, fetch and delete offsets |
-//! | [`subscription`], [`bounds`] | what consumers subscribe to; bounds on what clients make a group keep |
+//! | [`bounds`] | bounds on what clients make a group keep |
 //!
 //! A GroupMetadata record is written when a group is made, stable or empty. What happens between is volatile:
 //! after a restart the group stands as its last record says, and its members join anew where they must.
@@ -21,8 +22,8 @@ use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue};
 pub mod bounds;
 pub mod group;
 pub mod member;
-pub mod subscription;
 
+mod handover;
 mod heartbeat;
 mod join;
 mod leave;
@@ -37,6 +38,7 @@ pub use group::{CONSUMER, ClassicGroup, State};
 pub use join::check_join;
 pub use member::{Member, Members, Protocol};
 use round::Round;
+pub(in crate::group) use round::{refused, text};
 pub use sync::check_sync;
 
 /// What of a classic group has a deadline.

@@ -262,7 +262,7 @@ impl Round<'_> {
 }
 
 /// The answer to a join that is refused.
-pub(super) fn refused(error: ResponseError, member_id: &str) -> JoinGroupResponse {
+pub(in crate::group) fn refused(error: ResponseError, member_id: &str) -> JoinGroupResponse {
     JoinGroupResponse::default()
         .with_error_code(error.code())
         .with_member_id(text(member_id))
@@ -293,6 +293,6 @@ fn described(group: &ClassicGroup) -> Vec<JoinGroupResponseMember> {
     group.members.iter().map(member).collect()
 }
 
-pub(super) fn text(text: &str) -> StrBytes {
+pub(in crate::group) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }

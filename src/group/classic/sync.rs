@@ -5,7 +5,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
-use super::super::{Answer, Context, Effect, Groups, Outcome, Ticket};
+use super::super::{Answer, Context, Effect, Group, Groups, Outcome, Ticket};
 use super::bounds;
 use super::group::{ClassicGroup, State};
 use super::member::Member;
@@ -26,6 +26,10 @@ impl Groups {
     ) {
         if let Err(error) = check_sync(request, version) {
             return answer(outcome, ticket, refused(error));
+        }
+        if let Some(Group::Consumer(_)) = self.groups.get(request.group_id.as_str()) {
+            let synced = self.sync_as_classic(request, context);
+            return answer(outcome, ticket, synced.unwrap_or_else(refused));
         }
         let round = self.round(request.group_id.as_str(), context, outcome);
         match round.filter(|round| round.group.state != State::Empty) {

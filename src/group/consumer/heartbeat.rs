@@ -15,12 +15,12 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 use super::member::{JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState, Profile, Progress, STATIC_LEAVE_EPOCH};
 use super::state::{ConsumerGroup, Timeouts};
 use super::{Context, Outcome, Shared, Timer, assignors, reconcile, records, regexes, store, target};
-use crate::broker::state_machine::StateMachine;
 use crate::clock::Now;
 use crate::group::assignors::Assignment;
 use crate::group::regex::{self, TopicRegex};
 use crate::group::settings::Settings;
 use crate::group::timers::Timers;
+use crate::group::migration::upgraded;
 use crate::group::{Client, Group, Groups, Timer as AnyTimer};
 use crate::metadata::ResourceType;
 use crate::protocol::api_error::ApiError;
@@ -94,6 +94,8 @@ fn check_assignor(request: &ConsumerGroupHeartbeatRequest, settings: &Settings) 
 struct Admitted {
     /// An empty classic group of that name makes room.
     replaces_classic: bool,
+    /// What a classic group of that name becomes.
+    upgraded: Option<Box<ConsumerGroup>>,
     /// The static member whose place is taken.
     replaces: Option<Arc<str>>,
     /// The member brings an expression that nobody has; here it is, compiled.
@@ -122,7 +124,10 @@ impl Groups {
         }
         let mut admitted = self.admit(request, context)?;
         if admitted.replaces_classic {
-            self.drop_classic(&request.group_id, outcome);
+            self.end_classic(&request.group_id, context, outcome);
+        }
+        if let Some(upgraded) = admitted.upgraded.take() {
+            self.upgrade(*upgraded, context, outcome);
         }
         let Groups { groups, timers, consumers, .. } = self;
         let group = group_mut(groups, &request.group_id);
@@ -138,7 +143,8 @@ impl Groups {
         regexes::refresh(group, brings, last_refresh, consumers, context, outcome);
         update_epoch(group, bump, consumers, context, outcome);
         target::update(group, &mut consumers.next_token, context, outcome);
-        reconcile_member(group, request, timers, context.now, outcome);
+        let reported = request.topic_partitions.as_deref();
+        reconcile_member(group, &request.member_id, reported, timers, context.now, outcome);
         let timeouts = group.timeouts(context);
         let member = &group.members[&*request.member_id];
         begin_session(timers, &group.id, &member.id, timeouts, context.now);
@@ -154,18 +160,17 @@ impl Groups {
         let joins = request.member_epoch == JOIN_EPOCH;
         let id = request.group_id.as_str();
         let mut admitted = Admitted::default();
-        let new;
+        let mut upgrades = false;
+        let mut made: Option<Box<ConsumerGroup>> = None;
         let group = match self.groups.get(id) {
             Some(Group::Consumer(group)) => group,
-            Some(classic) if joins => {
-                check_upgrade(classic, id)?;
-                admitted.replaces_classic = true;
-                new = ConsumerGroup::new(id);
-                &new
+            Some(Group::Classic(classic)) if joins && !classic.is_empty() => {
+                upgrades = true;
+                made.insert(Box::new(upgraded(classic, context)?))
             }
-            None if joins => {
-                new = ConsumerGroup::new(id);
-                &new
+            empty if joins => {
+                admitted.replaces_classic = empty.is_some();
+                made.insert(Box::new(ConsumerGroup::new(id)))
             }
             Some(_) => {
                 let message = format!("Group {id} is not a consumer group.");
@@ -193,16 +198,8 @@ impl Groups {
             check_state(member, request)?;
         }
         admit_regex(group, member, request, &mut admitted)?;
+        admitted.upgraded = made.filter(|_| upgrades);
         Ok(admitted)
-    }
-
-    fn drop_classic(&mut self, id: &str, outcome: &mut Outcome) {
-        let tombstones = self.groups.get(id).map(|classic| classic.tombstones(id)).unwrap_or_default();
-        for tombstone in tombstones {
-            self.apply(tombstone.clone());
-            outcome.applied_record(tombstone);
-        }
-        self.groups.remove(id);
     }
 
     fn consumer_leave(
@@ -216,7 +213,7 @@ impl Groups {
             None => group.known_member(&request.member_id)?,
             Some(instance) => {
                 let member = known_static_member(group, instance)?;
-                check_instance(member, request, instance)?;
+                check_instance(member, &request.member_id, instance)?;
                 member
             }
         };
@@ -231,31 +228,41 @@ impl Groups {
                 outcome,
             );
         } else {
-            self.fence_consumer(&request.group_id, &id, context, outcome);
+            self.fence_consumers(&request.group_id, &[id.clone()], context, outcome);
         }
         Ok(ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(StrBytes::from_string(id.to_string())))
             .with_member_epoch(request.member_epoch))
     }
 
-    /// Removes a member, and has its partitions assigned to the others when their next heartbeat comes.
-    fn fence_consumer(
+    /// Removes members, and has their partitions assigned to the others when their next heartbeat comes. A
+    /// group of which none but classic members stay becomes a classic group, where that may be.
+    pub(in crate::group) fn fence_consumers(
         &mut self,
         group_id: &str,
-        member_id: &str,
+        member_ids: &[Arc<str>],
         context: &Context<'_>,
         outcome: &mut Outcome,
     ) {
         let Some(Group::Consumer(group)) = self.groups.get_mut(group_id) else { return };
-        let Some(member) = group.members.get(member_id).cloned() else { return };
-        let regex = member.profile.regex().filter(|regex| group.regexes.subscriber_count(regex) == 1);
-        remove_member(group, member_id, outcome);
-        if let Some(regex) = regex {
-            store(group, records::regex_tombstone(group_id, regex), outcome);
+        let gone: Vec<Member> =
+            member_ids.iter().filter_map(|id| group.members.get(id).cloned()).collect();
+        if gone.is_empty() || self.downgrade_without(group_id, &gone, context, outcome) {
+            return;
+        }
+        let Some(Group::Consumer(group)) = self.groups.get_mut(group_id) else { return };
+        gone.iter().for_each(|member| remove_member(group, &member.id, outcome));
+        let mut regexes: Vec<&Arc<str>> = gone.iter().filter_map(|member| member.profile.regex()).collect();
+        regexes.sort_unstable();
+        regexes.dedup();
+        for regex in regexes {
+            if group.regexes.subscriber_count(regex) == 0 {
+                store(group, records::regex_tombstone(group_id, regex), outcome);
+            }
         }
         update_epoch(group, true, &mut self.consumers, context, outcome);
         let group_id = group.id.clone();
-        self.cancel_consumer_timers(&group_id, &member.id);
+        gone.iter().for_each(|member| self.cancel_consumer_timers(&group_id, &member.id));
     }
 
     pub(in crate::group) fn consumer_timer(
@@ -267,7 +274,7 @@ impl Groups {
         match timer {
             Timer::Session(group, member) => {
                 tracing::info!(%group, %member, "a member is fenced: its session has expired");
-                self.fence_consumer(&group, &member, context, outcome);
+                self.fence_consumers(&group, &[member], context, outcome);
             }
             Timer::Rebalance(group, member) => {
                 let progress = self.consumer_group(&group).ok().and_then(|group| group.member(&member));
@@ -277,7 +284,14 @@ impl Groups {
                 };
                 if progress.is_some_and(revokes) {
                     tracing::info!(%group, %member, "a member is fenced: it has not revoked its partitions in time");
-                    self.fence_consumer(&group, &member, context, outcome);
+                    self.fence_consumers(&group, &[member], context, outcome);
+                }
+            }
+            Timer::Join(group, member) | Timer::Sync(group, member) => {
+                let member = self.consumer_group(&group).ok().and_then(|group| group.member(&member));
+                if let Some(member) = member.filter(|member| member.is_classic()).map(|it| it.id.clone()) {
+                    tracing::info!(%group, %member, "a classic member is fenced: it has not joined or synchronised in time");
+                    self.fence_consumers(&group, &[member], context, outcome);
                 }
             }
             Timer::Loaded(group) => self.begin_consumer_deadlines(&group, context),
@@ -321,16 +335,6 @@ fn group_mut<'a>(groups: &'a mut ahash::AHashMap<Rc<str>, Group>, id: &str) -> &
     }
 }
 
-/// A classic group makes room while it is empty.
-fn check_upgrade(classic: &Group, id: &str) -> Result<(), ApiError> {
-    if classic.is_empty() {
-        return Ok(());
-    }
-    let message =
-        format!("Cannot upgrade classic group {id} to consumer group because online upgrade is disabled.");
-    Err(ApiError::new(ResponseError::GroupIdNotFound, message))
-}
-
 fn dynamic_member<'a>(
     group: &'a ConsumerGroup,
     request: &ConsumerGroupHeartbeatRequest,
@@ -362,29 +366,27 @@ fn static_member<'a>(
         return Ok(Some(member));
     }
     let member = known_static_member(group, instance)?;
-    check_instance(member, request, instance)?;
+    check_instance(member, &request.member_id, instance)?;
     check_epoch(member, request)?;
     Ok(Some(member))
 }
 
-fn known_static_member<'a>(group: &'a ConsumerGroup, instance: &str) -> Result<&'a Member, ApiError> {
+pub(in crate::group) fn known_static_member<'a>(group: &'a ConsumerGroup, instance: &str) -> Result<&'a Member, ApiError> {
     group.static_member(instance).ok_or_else(|| {
         ApiError::new(ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown."))
     })
 }
 
-fn check_instance(
+pub(in crate::group) fn check_instance(
     member: &Member,
-    request: &ConsumerGroupHeartbeatRequest,
+    member_id: &str,
     instance: &str,
 ) -> Result<(), ApiError> {
-    if *member.id == *request.member_id {
+    if *member.id == *member_id {
         return Ok(());
     }
-    let message = format!(
-        "Static member {} with instance id {instance} was fenced by member {}.",
-        &*request.member_id, member.id
-    );
+    let message =
+        format!("Static member {member_id} with instance id {instance} was fenced by member {}.", member.id);
     Err(ApiError::new(ResponseError::FencedInstanceId, message))
 }
 
@@ -445,10 +447,20 @@ fn admit_regex(
     Ok(())
 }
 
-/// The member before the heartbeat.
-struct Before {
-    profile: Arc<Profile>,
-    progress: Progress,
+/// The member before its request.
+pub(in crate::group) struct Before {
+    pub profile: Arc<Profile>,
+    pub progress: Progress,
+}
+
+impl Before {
+    /// Nothing where it is no member yet.
+    pub fn of(group: &ConsumerGroup, id: &str) -> Before {
+        match group.members.get(id) {
+            Some(member) => Before { profile: member.profile.clone(), progress: member.progress.clone() },
+            None => Before { profile: Arc::default(), progress: Progress::default() },
+        }
+    }
 }
 
 /// Puts a returning static member in the place of the one that left; gives the member as it is then.
@@ -458,20 +470,27 @@ fn take_place(
     admitted: &mut Admitted,
     outcome: &mut Outcome,
 ) -> Before {
-    let Some(old_id) = admitted.replaces.take() else {
-        return match group.members.get(&*request.member_id) {
-            Some(member) => Before { profile: member.profile.clone(), progress: member.progress.clone() },
-            None => Before { profile: Arc::default(), progress: Progress::default() },
-        };
-    };
-    let (group_id, id) = (group.id.clone(), request.member_id.as_str());
-    let old = &group.members[&old_id];
+    match admitted.replaces.take() {
+        Some(old_id) => replace_member(group, &old_id, &request.member_id, outcome),
+        None => Before::of(group, &request.member_id),
+    }
+}
+
+/// Gives a static member's place to another id; gives the member as it is then.
+pub(in crate::group) fn replace_member(
+    group: &mut ConsumerGroup,
+    old_id: &str,
+    id: &str,
+    outcome: &mut Outcome,
+) -> Before {
+    let group_id = group.id.clone();
+    let old = &group.members[old_id];
     let before = Before {
         profile: old.profile.clone(),
         progress: Progress { epoch: JOIN_EPOCH, previous_epoch: JOIN_EPOCH, ..old.progress.clone() },
     };
-    let target = group.targets.get(&old_id).cloned().unwrap_or_default();
-    remove_member(group, &old_id, outcome);
+    let target = group.targets.get(old_id).cloned().unwrap_or_default();
+    remove_member(group, old_id, outcome);
     store(group, records::member(&group_id, id, &before.profile), outcome);
     store(group, records::target(&group_id, id, &target), outcome);
     store(group, records::current(&group_id, id, &before.progress), outcome);
@@ -518,7 +537,7 @@ impl Before {
 }
 
 /// Raises the group's epoch where `bump` says so, or its topics are not what the target was computed from.
-pub(super) fn update_epoch(
+pub(in crate::group) fn update_epoch(
     group: &mut ConsumerGroup,
     bump: bool,
     consumers: &mut Shared,
@@ -540,21 +559,22 @@ pub(super) fn update_epoch(
     }
 }
 
-fn reconcile_member(
+/// Takes a member one step towards its target, where one is to be taken.
+pub(in crate::group) fn reconcile_member(
     group: &mut ConsumerGroup,
-    request: &ConsumerGroupHeartbeatRequest,
+    member_id: &str,
+    reported: reconcile::Reported<'_>,
     timers: &mut Timers<AnyTimer>,
     now: Now,
     outcome: &mut Outcome,
 ) {
-    let member = &group.members[&*request.member_id];
+    let member = &group.members[member_id];
     if member.progress.is_reconciled_to(group.target_epoch) {
         return;
     }
     let none = Assignment::default();
     let assignment = group.targets.get(&member.id).map_or(&none, |target| target);
     let target = reconcile::Target { epoch: group.target_epoch, assignment };
-    let reported = request.topic_partitions.as_deref();
     let next = reconcile::step(&member.progress, &target, &group.owners, reported);
     let Some(next) = next.filter(|next| *next != member.progress) else { return };
     let (group_id, id) = (group.id.clone(), member.id.clone());

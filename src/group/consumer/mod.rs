@@ -23,14 +23,14 @@ use crate::metadata::Image;
 use crate::protocol::stored::group::Record;
 
 mod describe;
-mod heartbeat;
+pub(in crate::group) mod heartbeat;
 pub mod member;
 mod owners;
-mod reconcile;
+pub(in crate::group) mod reconcile;
 pub mod records;
 mod regexes;
 mod state;
-mod target;
+pub(in crate::group) mod target;
 mod topics;
 
 #[cfg(test)]
@@ -48,6 +48,10 @@ pub enum Timer {
     Session(Rc<str>, Arc<str>),
     /// What the member was told to revoke has to be revoked by then.
     Rebalance(Rc<str>, Arc<str>),
+    /// A classic member was told to join again, and has to by then.
+    Join(Rc<str>, Arc<str>),
+    /// A classic member has joined, and has to ask for its assignment by then.
+    Sync(Rc<str>, Arc<str>),
     /// The group was replayed; its deadlines begin.
     Loaded(Rc<str>),
 }
@@ -55,13 +59,13 @@ pub enum Timer {
 /// What the consumer groups of one coordinator share; nothing of it is stored.
 #[derive(Debug, Default)]
 pub struct Shared {
-    topics: topics::Topics,
+    pub(super) topics: topics::Topics,
     /// Names the next computation that runs on another thread.
-    next_token: u64,
+    pub(super) next_token: u64,
 }
 
 /// Applies a record of the group, and has it appended.
-fn store(group: &mut ConsumerGroup, record: Record, outcome: &mut Outcome) {
+pub(super) fn store(group: &mut ConsumerGroup, record: Record, outcome: &mut Outcome) {
     group.apply(record.clone());
     outcome.applied_record(record);
 }
@@ -115,7 +119,7 @@ impl Groups {
         }
     }
 
-    fn remove_consumer(&mut self, id: &str) {
+    pub(super) fn remove_consumer(&mut self, id: &str) {
         if let Some(Group::Consumer(group)) = self.groups.remove(id) {
             for member in group.members.into_values() {
                 self.cancel_consumer_timers(&group.id, &member.id);
@@ -124,10 +128,8 @@ impl Groups {
     }
 
     fn cancel_consumer_timers(&mut self, group: &Rc<str>, member: &Arc<str>) {
-        for timer in
-            [Timer::Session(group.clone(), member.clone()), Timer::Rebalance(group.clone(), member.clone())]
-        {
-            self.timers.cancel(&super::Timer::Consumer(timer));
+        for timer in [Timer::Session, Timer::Rebalance, Timer::Join, Timer::Sync] {
+            self.timers.cancel(&super::Timer::Consumer(timer(group.clone(), member.clone())));
         }
     }
 

@@ -28,22 +28,22 @@ pub struct SubscriptionCount {
 /// A consumer group.
 #[derive(Debug)]
 pub struct ConsumerGroup {
-    pub(super) id: Rc<str>,
+    pub(in crate::group) id: Rc<str>,
     /// Rises whenever a new target assignment is due.
-    pub(super) epoch: i32,
-    pub(super) metadata_hash: i64,
+    pub(in crate::group) epoch: i32,
+    pub(in crate::group) metadata_hash: i64,
     /// The group epoch that the target was computed for.
-    pub(super) target_epoch: i32,
-    pub(super) members: AHashMap<Arc<str>, Member>,
-    pub(super) targets: AHashMap<Arc<str>, Arc<Assignment>>,
-    pub(super) regexes: Regexes,
+    pub(in crate::group) target_epoch: i32,
+    pub(in crate::group) members: AHashMap<Arc<str>, Member>,
+    pub(in crate::group) targets: AHashMap<Arc<str>, Arc<Assignment>>,
+    pub(in crate::group) regexes: Regexes,
     /// A broker before 4.1 stored the topics' metadata; the next change takes it away.
-    pub(super) has_partition_metadata: bool,
+    pub(in crate::group) has_partition_metadata: bool,
 
-    pub(super) owners: Owners,
+    pub(in crate::group) owners: Owners,
     /// The member of each `group.instance.id`.
-    pub(super) statics: AHashMap<Arc<str>, Arc<str>>,
-    pub(super) topics: AHashMap<Arc<str>, SubscriptionCount>,
+    pub(in crate::group) statics: AHashMap<Arc<str>, Arc<str>>,
+    pub(in crate::group) topics: AHashMap<Arc<str>, SubscriptionCount>,
     assignors: AHashMap<String, usize>,
     classic_members: usize,
     /// Each subscription that a member has, so that equal ones share their memory.
@@ -51,9 +51,9 @@ pub struct ConsumerGroup {
     next_seat: u32,
 
     /// The state of the topics that the hash was computed from; `None` where it has to be computed anew.
-    pub(super) hash_of: Option<u64>,
-    pub(super) computing: Option<Computing>,
-    pub(super) timeouts: Option<OwnTimeouts>,
+    pub(in crate::group) hash_of: Option<u64>,
+    pub(in crate::group) computing: Option<Computing>,
+    pub(in crate::group) timeouts: Option<OwnTimeouts>,
 }
 
 /// What a group's own settings come to, kept until they or the broker's change.
@@ -164,7 +164,7 @@ impl ConsumerGroup {
     // ---- how records change it --------------------------------------------------------------------
 
     /// Takes one record of this group. False where the record takes the group itself away.
-    pub(super) fn apply(&mut self, record: Record) -> bool {
+    pub(in crate::group) fn apply(&mut self, record: Record) -> bool {
         match record {
             Record::ConsumerGroupMetadata(_, None) => return false,
             Record::ConsumerGroupMetadata(_, Some(value)) => {
