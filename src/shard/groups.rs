@@ -277,7 +277,7 @@ impl Shard {
         self.groups.by_partition.borrow().get(&partition).cloned()
     }
 
-    fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
+    pub(super) fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
         self.groups.by_partition.borrow().values().cloned().collect()
     }
 
