@@ -152,6 +152,7 @@ impl GroupCoordinator {
         tasks::spawn(Queue::Background, async move {
             let began = clock::monotonic_ms();
             let name = coordinator.machine.partition().name();
+            let before = current().image();
             match coordinator.machine.load(Groups::default()).await {
                 Ok(replayed) if replayed.records > 0 => tracing::info!(
                     partition = %name,
@@ -165,6 +166,11 @@ impl GroupCoordinator {
                 Err(error) => {
                     tracing::error!(partition = %name, %error, "groups and offsets cannot be loaded")
                 }
+            }
+            // While it loaded, nobody could tell it what changed.
+            if !current().image().is_same(&before) {
+                let _gone = coordinator
+                    .decide(|groups, context, outcome| groups.follow_image(&before, context, outcome));
             }
         })
         .detach();
