@@ -213,7 +213,7 @@ impl Fixture {
         }
         for group in self.groups.groups.values() {
             if let Group::Classic(group) = group {
-                group.check_written();
+                group.check();
             }
         }
     }
