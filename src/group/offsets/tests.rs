@@ -17,7 +17,7 @@ use crate::protocol::batch::BatchIter;
 use crate::protocol::builder::BatchBuilder;
 use crate::protocol::compression::OpenLimits;
 use crate::protocol::record::RecordIter;
-use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue};
+use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue, MemberMetadata};
 use crate::protocol::wire::StrBytes;
 
 const RETENTION_MS: u64 = 7 * 24 * 3_600_000;
@@ -323,6 +323,56 @@ fn offsets_of_an_empty_group_expire_by_the_time_since_it_is_empty() {
     assert!(fixture.groups.group("old").is_none());
     fixture.step(RETENTION_MS / 2);
     assert!(fixture.groups.group("g").is_none() && all(&fixture, "g").is_empty());
+    fixture.check_replay();
+}
+
+/// A stable group of one member, which reads `orders` where it is a consumer.
+fn stable(fixture: &mut Fixture, group: &str, kind: &str) {
+    let mut subscription = vec![0, 0, 0, 0, 0, 1, 0, 6];
+    subscription.extend_from_slice(b"orders\xFF\xFF\xFF\xFF");
+    let member = MemberMetadata {
+        member_id: "m".into(),
+        session_timeout: i32::MAX,
+        subscription: subscription.into(),
+        ..MemberMetadata::default()
+    };
+    fixture.decide(|_, _, outcome| {
+        let value = GroupMetadataValue {
+            protocol_type: kind.to_owned(),
+            generation: 4,
+            protocol: Some("range".into()),
+            leader: Some("m".into()),
+            members: vec![member],
+            ..GroupMetadataValue::default()
+        };
+        outcome.record(Record::GroupMetadata(GroupMetadataKey { group: group.to_owned() }, Some(value)));
+    });
+    fixture.restart();
+}
+
+#[test]
+fn what_a_group_with_members_reads_is_kept_and_only_they_commit() {
+    let mut fixture = with_topics();
+    stable(&mut fixture, "g", "consumer");
+    stable(&mut fixture, "workers", "connect");
+    let nobody = commit_of("g", "orders", &[(0, 1, "")]);
+    assert_eq!(commit(&mut fixture, &nobody, 9), Err(ResponseError::UnknownMemberId));
+    let by = |group: &str, topic: &str, generation| {
+        commit_of(group, topic, &[(0, 1, "")])
+            .with_member_id(text("m"))
+            .with_generation_id_or_member_epoch(generation)
+    };
+    assert_eq!(commit(&mut fixture, &by("g", "orders", 3), 9), Err(ResponseError::IllegalGeneration));
+    for (group, topic) in [("g", "orders"), ("g", "bills"), ("workers", "bills")] {
+        assert_eq!(commit(&mut fixture, &by(group, topic, 4), 9), Ok(vec![0]));
+    }
+    let subscribed = ResponseError::GroupSubscribedToTopic.code();
+    assert_eq!(delete(&mut fixture, "g", "orders", &[0, 2]), Ok(vec![subscribed; 2]));
+    assert_eq!(delete(&mut fixture, "workers", "bills", &[0]), Err(ResponseError::NonEmptyGroup));
+    fixture.step(RETENTION_MS + CHECK_MS);
+    assert_eq!(all(&fixture, "g"), ["orders-0 1@3 "]);
+    assert_eq!(all(&fixture, "workers"), ["bills-0 1@3 "], "nobody knows what these members need");
+    assert_eq!(delete(&mut fixture, "g", "bills", &[0]), Ok(vec![0]));
     fixture.check_replay();
 }
 
