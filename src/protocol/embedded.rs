@@ -263,8 +263,7 @@ mod tests {
 
     #[test]
     fn assignments_of_every_version_are_kafkas() {
-        let ours =
-            Assignment { partitions: vec![("t", vec![2, 0]), ("u", vec![])], user_data: Some(b"x") };
+        let ours = Assignment { partitions: vec![("t", vec![2, 0]), ("u", vec![])], user_data: Some(b"x") };
         let topic = |name, numbers: &[i32]| {
             Assigned::default().with_topic(TopicName(text(name))).with_partitions(numbers.to_vec())
         };

@@ -40,7 +40,7 @@ impl Groups {
     }
 
     /// A group that has to be a consumer group.
-    pub(super) fn consumer_group(&self, id: &str) -> Result<&ConsumerGroup, ApiError> {
+    pub(in crate::group) fn consumer_group(&self, id: &str) -> Result<&ConsumerGroup, ApiError> {
         let refuse = |message| Err(ApiError::new(ResponseError::GroupIdNotFound, message));
         match self.groups.get(id) {
             Some(Group::Consumer(group)) => Ok(group),

@@ -17,10 +17,10 @@ use super::state::{ConsumerGroup, Timeouts};
 use super::{Context, Outcome, Shared, Timer, assignors, reconcile, records, regexes, store, target};
 use crate::clock::Now;
 use crate::group::assignors::Assignment;
+use crate::group::migration::upgraded;
 use crate::group::regex::{self, TopicRegex};
 use crate::group::settings::Settings;
 use crate::group::timers::Timers;
-use crate::group::migration::upgraded;
 use crate::group::{Client, Group, Groups, Timer as AnyTimer};
 use crate::metadata::ResourceType;
 use crate::protocol::api_error::ApiError;
@@ -228,7 +228,7 @@ impl Groups {
                 outcome,
             );
         } else {
-            self.fence_consumers(&request.group_id, &[id.clone()], context, outcome);
+            self.fence_consumers(&request.group_id, std::slice::from_ref(&id), context, outcome);
         }
         Ok(ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(StrBytes::from_string(id.to_string())))
@@ -245,8 +245,7 @@ impl Groups {
         outcome: &mut Outcome,
     ) {
         let Some(Group::Consumer(group)) = self.groups.get_mut(group_id) else { return };
-        let gone: Vec<Member> =
-            member_ids.iter().filter_map(|id| group.members.get(id).cloned()).collect();
+        let gone: Vec<Member> = member_ids.iter().filter_map(|id| group.members.get(id).cloned()).collect();
         if gone.is_empty() || self.downgrade_without(group_id, &gone, context, outcome) {
             return;
         }
@@ -371,7 +370,10 @@ fn static_member<'a>(
     Ok(Some(member))
 }
 
-pub(in crate::group) fn known_static_member<'a>(group: &'a ConsumerGroup, instance: &str) -> Result<&'a Member, ApiError> {
+pub(in crate::group) fn known_static_member<'a>(
+    group: &'a ConsumerGroup,
+    instance: &str,
+) -> Result<&'a Member, ApiError> {
     group.static_member(instance).ok_or_else(|| {
         ApiError::new(ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown."))
     })

@@ -139,8 +139,7 @@ impl Groups {
         let instance = request.group_instance_id.as_deref();
         let (member, classic) = classic_member(group, &request.member_id, instance, request.generation_id)?;
         let first = classic.supported_protocols.first();
-        let differs =
-            |asked: Option<&str>, own: Option<&str>| asked.is_some_and(|asked| own != Some(asked));
+        let differs = |asked: Option<&str>, own: Option<&str>| asked.is_some_and(|asked| own != Some(asked));
         if differs(request.protocol_type.as_deref(), Some(CONSUMER))
             || differs(request.protocol_name.as_deref(), first.map(|first| &*first.name))
         {
@@ -288,11 +287,7 @@ fn admit<'a>(
 
 /// # Errors
 /// UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
-fn known_static<'a>(
-    group: &'a ConsumerGroup,
-    id: &str,
-    instance: &str,
-) -> Result<&'a Member, ResponseError> {
+fn known_static<'a>(group: &'a ConsumerGroup, id: &str, instance: &str) -> Result<&'a Member, ResponseError> {
     let member = known_static_member(group, instance).map_err(|error| error.error)?;
     check_instance(member, id, instance).map_err(|error| error.error)?;
     Ok(member)
@@ -340,8 +335,7 @@ fn waits_for_others(group: &ConsumerGroup, member: &Member) -> bool {
     let Some(target) = group.targets.get(&member.id) else { return false };
     let mut due = target.topics().flat_map(|(topic, of)| of.iter().map(move |at| (topic, *at)));
     due.any(|(topic, partition)| {
-        !member.progress.assigned.contains(topic, partition)
-            && group.owners.owner(topic, partition).is_some()
+        !member.progress.assigned.contains(topic, partition) && group.owners.owner(topic, partition).is_some()
     })
 }
 

@@ -66,7 +66,11 @@ impl Groups {
             return false;
         };
         group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
-        tracing::info!(group = id, members = classic.members.len(), "a consumer group is a classic group now");
+        tracing::info!(
+            group = id,
+            members = classic.members.len(),
+            "a consumer group is a classic group now"
+        );
         self.remove_consumer(&classic.id().clone());
         self.begin_classic(classic, rejoin, context, outcome);
         true
