@@ -291,6 +291,9 @@ impl Shard {
 
     /// Brings the coordinators in line with the partitions of this core, and their states with the image.
     pub(super) fn follow_groups(&self, before: &Image) {
+        if self.stopping.get() {
+            return;
+        }
         let image = self.image();
         let topic = image.topic(OFFSETS_TOPIC);
         let gone: Vec<_> = self
