@@ -20,6 +20,8 @@ mod pair;
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -64,6 +66,8 @@ const GROUPS: &[Group] = &[
     Group { api: init_producer_id::API, cases: init_producer_id::CASES },
     Group { api: fetch::API, cases: fetch::CASES },
     Group { api: find_coordinator::API, cases: find_coordinator::CASES },
+    Group { api: consumer_group_heartbeat::API, cases: consumer_group_heartbeat::CASES },
+    Group { api: consumer_group_describe::API, cases: consumer_group_describe::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
