@@ -158,8 +158,7 @@ const HOST_BOUND: [&str; 6] = [
 ];
 
 /// They stand for groups, transactions and share groups.
-const LATER_FEATURES: [&str; 4] =
-    ["group.version", "transaction.version", "share.version", "streams.version"];
+const LATER_FEATURES: [&str; 3] = ["transaction.version", "share.version", "streams.version"];
 
 /// A tree as it is compared.
 pub fn normalise(api: &str, tree: &Value, side: &Side) -> Value {
