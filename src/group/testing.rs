@@ -208,12 +208,13 @@ impl Fixture {
         let (now, replayed) = (stored(&self.groups), stored(&self.replayed()));
         let names: Vec<_> = replayed.keys().collect();
         assert_eq!(now.keys().collect::<Vec<_>>(), names, "other groups stand after a replay");
+        assert_eq!(offsets(&self.groups), offsets(&self.replayed()), "other offsets stand after a replay");
         for (group, state) in &now {
             assert_eq!(state, &replayed[group], "group {group} is another after a replay");
         }
         for group in self.groups.groups.values() {
             if let Group::Classic(group) = group {
-                group.check_written();
+                group.check();
             }
         }
     }
@@ -233,6 +234,16 @@ fn stored(groups: &Groups) -> BTreeMap<String, Vec<String>> {
         records
     };
     groups.parts().into_iter().map(|part| (part.to_string(), sorted(&part))).collect()
+}
+
+/// Every offset, as text.
+fn offsets(groups: &Groups) -> Vec<String> {
+    let mut all = Vec::new();
+    for group in groups.offsets().groups() {
+        all.extend(groups.offsets().of_group(group).map(|of| format!("{group} {of:?}")));
+    }
+    all.sort_unstable();
+    all
 }
 
 /// A client as tests name it.

@@ -41,6 +41,9 @@ mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod second;
@@ -71,6 +74,9 @@ const GROUPS: &[Group] = &[
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
+    Group { api: offset_commit::API, cases: offset_commit::CASES },
+    Group { api: offset_fetch::API, cases: offset_fetch::CASES },
+    Group { api: offset_delete::API, cases: offset_delete::CASES },
     Group { api: describe_producers::API, cases: describe_producers::CASES },
     Group { api: describe_topic_partitions::API, cases: describe_topic_partitions::CASES },
     Group { api: describe_log_dirs::API, cases: describe_log_dirs::CASES },
@@ -93,7 +99,6 @@ const OPTIONS: &[&str] = &[
     "controller.listener.names=CONTROLLER",
     "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
     "offsets.topic.replication.factor=1",
-    "group.initial.rebalance.delay.ms=0",
     "transaction.state.log.replication.factor=1",
     "share.coordinator.state.topic.replication.factor=1",
     "transaction.state.log.min.isr=1",
@@ -116,7 +121,8 @@ struct Profile {
 fn answers_are_those_of_apache_kafka() {
     judge(&Profile {
         name: "default",
-        options: &[],
+        // A group's first round does not wait for those who may come.
+        options: &["group.initial.rebalance.delay.ms=0"],
         ours: OPTIONS,
         listeners: &["PLAINTEXT"],
         groups: GROUPS,

@@ -283,6 +283,30 @@ impl Pair {
         name
     }
 
+    /// The name of a group of this case alone, whose coordinator is up on both.
+    pub fn group(&mut self, part: &str) -> String {
+        let name = self.name(part);
+        self.await_group(&name);
+        name
+    }
+
+    /// Waits until both brokers coordinate a group.
+    pub fn await_group(&mut self, name: &str) {
+        let finds = json!({"key": name, "keyType": 0});
+        let asks = json!({"groupId": name, "topics": []});
+        for side in &mut self.sides {
+            let found = (0..1_000).any(|_| {
+                let ready = side.call("FindCoordinator", 3, &finds).body()["errorCode"] == 0
+                    && side.call("OffsetFetch", 5, &asks).body()["errorCode"] == 0;
+                if !ready {
+                    thread::sleep(PAUSE);
+                }
+                ready
+            });
+            assert!(found, "{} has no coordinator for {name:?}", side.name);
+        }
+    }
+
     /// Waits until both brokers lead every partition of a new topic.
     pub fn wait_for(&mut self, name: &str) {
         for side in &mut self.sides {

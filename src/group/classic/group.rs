@@ -207,14 +207,6 @@ impl ClassicGroup {
         written.map(|value| Record::GroupMetadata(self.key(), Some((**value).clone()))).collect()
     }
 
-    /// Checks that a group that is stable or empty is what its last record says.
-    #[cfg(test)]
-    pub fn check_written(&self) {
-        if let (State::Stable | State::Empty, Some(written)) = (self.state, &self.written) {
-            assert_eq!(**written, self.value(), "group {} is not what was written", self.id);
-        }
-    }
-
     fn key(&self) -> GroupMetadataKey {
         GroupMetadataKey { group: self.id.to_string() }
     }
@@ -485,6 +477,47 @@ impl ClassicGroup {
         match self.members.contains(member) {
             true => Ok(()),
             false => Err(ResponseError::UnknownMemberId),
+        }
+    }
+}
+
+#[cfg(test)]
+impl ClassicGroup {
+    /// Checks what must hold of a group between any two decisions: what is counted is there, someone leads,
+    /// nobody waits for what does not come, and a group that is stable or empty is what its record says.
+    ///
+    /// # Panics
+    /// Where it does not hold.
+    pub fn check(&self) {
+        let id = &self.id;
+        let members = || self.members.iter();
+        assert_eq!(self.awaiting_join, members().filter(|member| member.awaits_join()).count(), "{id}");
+        assert_eq!(self.member_bytes, members().map(Member::bytes).sum::<usize>(), "{id}");
+        let pending = self.pending.iter().map(|id| id.len() + bounds::PENDING_OVERHEAD_BYTES);
+        assert_eq!(self.pending_bytes, pending.sum::<usize>(), "{id}");
+        let mut support: BTreeMap<Rc<str>, usize> = BTreeMap::new();
+        for member in members() {
+            member.protocol_names().for_each(|name| *support.entry(name.clone()).or_default() += 1);
+            let instance = member.instance.as_ref().map(|instance| self.instances.get(instance));
+            assert!(instance.is_none_or(|found| found == Some(&member.id)), "{id}: {member:?}");
+        }
+        assert_eq!(self.support, support, "{id}");
+        assert_eq!(
+            self.instances.len(),
+            members().filter(|member| member.instance.is_some()).count(),
+            "{id}"
+        );
+        let leads = self.leader.as_ref().is_some_and(|leader| self.members.contains(leader));
+        assert_eq!(leads, !self.members.is_empty(), "{id} is led by {:?}", self.leader);
+        assert!(self.pending_sync.iter().all(|member| self.members.contains(member)), "{id}");
+        assert!(self.pending.iter().all(|member| !self.members.contains(member)), "{id}");
+        let is_round = self.state == State::PreparingRebalance;
+        assert!(is_round || members().all(|member| member.join.is_none()), "{id}: {:?}", self.state);
+        let assigns = self.state == State::CompletingRebalance;
+        assert!(assigns || members().all(|member| member.sync.is_none()), "{id}: {:?}", self.state);
+        assert!(self.state != State::Empty || self.members.is_empty(), "{id}");
+        if let (State::Stable | State::Empty, Some(written)) = (self.state, &self.written) {
+            assert_eq!(**written, self.value(), "group {id} is not what was written");
         }
     }
 }

@@ -114,7 +114,7 @@ impl World {
             4..=27 if !self.clients.is_empty() => {
                 let at = self.random.below(self.clients.len());
                 let (says, lost) = (!self.random.one_in(4), self.random.one_in(8));
-                self.heartbeat(at, says, lost);
+                self.consumer_heartbeat(at, says, lost);
             }
             28 if !self.clients.is_empty() => self.leave(),
             // A client that is killed: its member stays until its session ends.
@@ -139,7 +139,7 @@ impl World {
         if let Some(at) = returning.filter(|_| !self.random.one_in(3)) {
             let client = &mut self.clients[at];
             (client.member, client.epoch, client.away) = (member, 0, false);
-            return self.heartbeat(at, true, false);
+            return self.consumer_heartbeat(at, true, false);
         }
         let topics = TOPICS.into_iter().filter(|_| self.random.one_in(2)).collect();
         let regex = self.random.one_in(4).then(|| self.random.of(&["b.*", "[ac]", ".*"]));
@@ -156,11 +156,11 @@ impl World {
             away: false,
         });
         let lost = self.random.one_in(8);
-        self.heartbeat(self.clients.len() - 1, true, lost);
+        self.consumer_heartbeat(self.clients.len() - 1, true, lost);
     }
 
     /// One heartbeat; `says` reports what the client owns after taking what it was told.
-    fn heartbeat(&mut self, at: usize, says: bool, loses_answer: bool) {
+    fn consumer_heartbeat(&mut self, at: usize, says: bool, loses_answer: bool) {
         let client = &mut self.clients[at];
         if client.away {
             return;
@@ -270,7 +270,7 @@ impl World {
         }
         for round in 0..60 {
             for at in (0..self.clients.len()).rev() {
-                self.heartbeat(at, true, false);
+                self.consumer_heartbeat(at, true, false);
                 self.check();
             }
             self.it.work();

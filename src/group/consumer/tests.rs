@@ -58,7 +58,7 @@ pub fn owning(member: &str, epoch: i32, owned: &[(TopicId, &[i32])]) -> Consumer
 }
 
 impl Fixture {
-    pub fn heartbeat(
+    pub fn consumer_heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, ApiError> {
@@ -70,12 +70,12 @@ impl Fixture {
     }
 
     pub fn ok(&mut self, request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
-        self.heartbeat(request).expect("the heartbeat is taken")
+        self.consumer_heartbeat(request).expect("the heartbeat is taken")
     }
 
     pub fn refused(&mut self, request: &ConsumerGroupHeartbeatRequest) -> ResponseError {
         let written = self.log.len();
-        let refused = self.heartbeat(request).expect_err("the heartbeat is refused").error;
+        let refused = self.consumer_heartbeat(request).expect_err("the heartbeat is refused").error;
         assert_eq!(self.log.len(), written, "a refused heartbeat stores nothing");
         refused
     }

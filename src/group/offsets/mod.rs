@@ -23,6 +23,8 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId};
 mod commit;
 mod fetch;
 mod removal;
+#[cfg(test)]
+mod tests;
 
 /// The offsets of every group of a partition of the offsets topic.
 #[derive(Debug, Default)]

@@ -108,6 +108,7 @@ impl Groups {
                 }
             }
             self.offsets.sweep.gone.pop();
+            self.offsets.topics.retain(|name| Rc::strong_count(name) > 1);
         }
         true
     }

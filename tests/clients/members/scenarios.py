@@ -28,6 +28,7 @@ class Lacks:
     """What a library cannot do, and so stays untested with it."""
 
     regex = {"sarama", "kafkajs"}  # kafkajs looks once, when it subscribes
+    deletion = {"java-4.1/consumer"}  # its network thread may fail on a topic id that is gone
     instance = {"kafkajs", "franz-go/consumer"}  # the latter never tells that it leaves for a while
     automatic = {"franz-go/consumer"}
     poll_limit = {"kafkajs", "aiokafka", "franz-go", "sarama", "franz-go/consumer"}
@@ -127,6 +128,9 @@ def regex(kind):
         group.settle(first, second)
         group.write(50)
         group.drained()
+        if kind in Lacks.deletion:
+            group.finish()
+            return
         gone = f"{group.name}-one"
         group.admin.delete_topics([gone])[gone].result(30)
         del group.topics[gone]
