@@ -104,7 +104,7 @@ pub enum Timer {
 #[derive(Debug)]
 pub enum Group {
     Classic(ClassicGroup),
-    Consumer(ConsumerGroup),
+    Consumer(Box<ConsumerGroup>),
 }
 
 /// Every group and offset of one partition of the offsets topic.
