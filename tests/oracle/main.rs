@@ -84,6 +84,8 @@ const GROUPS: &[Group] = &[
     Group { api: list_groups::API, cases: list_groups::CASES },
     Group { api: describe_groups::API, cases: describe_groups::CASES },
     Group { api: delete_groups::API, cases: delete_groups::CASES },
+    Group { api: consumer_group_heartbeat::API, cases: consumer_group_heartbeat::CASES },
+    Group { api: consumer_group_describe::API, cases: consumer_group_describe::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
