@@ -103,7 +103,7 @@ pub enum Timer {
 /// A group of any kind.
 #[derive(Debug)]
 pub enum Group {
-    Classic(ClassicGroup),
+    Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
 }
 
