@@ -38,6 +38,12 @@ pub struct Fixture {
     next_topic: u128,
 }
 
+impl Default for Fixture {
+    fn default() -> Fixture {
+        Fixture::new()
+    }
+}
+
 impl Fixture {
     /// A coordinator with nothing in its log, under Kafka's defaults.
     pub fn new() -> Fixture {

@@ -163,6 +163,8 @@ impl GroupCoordinator {
                     "groups and offsets are loaded"
                 ),
                 Ok(_) => {}
+                // Its log is closed because the process ends.
+                Err(_) if current().stopping.get() => {}
                 Err(error) => {
                     tracing::error!(partition = %name, %error, "groups and offsets cannot be loaded")
                 }

@@ -21,7 +21,7 @@ class Ledger:
         self.overlaps = []  # (partition, who had it, who got it, when): wrong unless it was given up before that
         self.committed = {}  # partition -> the offset that was observed last
         self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
-        self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "observed": 0}
+        self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "unsaid": 0, "observed": 0}
 
     def complain(self, what):
         self.wrong.append(what)
@@ -44,9 +44,10 @@ class Ledger:
             offsets.update(event["offsets"])
             self.counts["records"] += len(event["offsets"])
         elif kind == "committed":
-            self.counts["refused" if event.get("error") else "committed"] += 1
+            error = event.get("error")
+            self.counts["unsaid" if error == "unsaid" else "refused" if error else "committed"] += 1
             for topic, partition, offset in event["offsets"]:
-                if not event.get("error"):
+                if not error:
                     at = (topic, partition)
                     self.acknowledged[at] = max(offset, self.acknowledged.get(at, -1))
         elif kind == "left":

@@ -20,12 +20,16 @@ mod pair;
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -33,11 +37,16 @@ mod describe_topic_partitions;
 mod elect_leaders;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod members;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -45,6 +54,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod second;
+mod sync_group;
 mod update_features;
 
 use cases::{Group, run};
@@ -67,6 +77,15 @@ const GROUPS: &[Group] = &[
     Group { api: init_producer_id::API, cases: init_producer_id::CASES },
     Group { api: fetch::API, cases: fetch::CASES },
     Group { api: find_coordinator::API, cases: find_coordinator::CASES },
+    Group { api: join_group::API, cases: join_group::CASES },
+    Group { api: sync_group::API, cases: sync_group::CASES },
+    Group { api: heartbeat::API, cases: heartbeat::CASES },
+    Group { api: leave_group::API, cases: leave_group::CASES },
+    Group { api: list_groups::API, cases: list_groups::CASES },
+    Group { api: describe_groups::API, cases: describe_groups::CASES },
+    Group { api: delete_groups::API, cases: delete_groups::CASES },
+    Group { api: consumer_group_heartbeat::API, cases: consumer_group_heartbeat::CASES },
+    Group { api: consumer_group_describe::API, cases: consumer_group_describe::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },

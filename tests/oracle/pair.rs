@@ -14,6 +14,9 @@ use crate::harness::{Batch, message};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Errors, none among them, whose answer to a join names a member's id: MEMBER_ID_REQUIRED, FENCED_INSTANCE_ID.
+const NAMES_A_MEMBER: [i16; 3] = [0, 79, 82];
+
 /// A topic id that no broker makes.
 pub const NO_ID: &str = "00000000000000000000000000000abc";
 
@@ -25,6 +28,10 @@ pub struct Side {
     /// The one that is spoken to.
     listener: usize,
     connection: Option<Connection>,
+    /// The connections of other actors; see [`Pair::speak_as`].
+    others: HashMap<usize, Connection>,
+    /// The members of groups by their ids, as a case names them.
+    members: HashMap<String, String>,
     /// Names by topic id (hex), so that answers with ids can be compared.
     topics: HashMap<String, String>,
     /// What only this broker has, and the word that stands for it: port, directory, cluster id.
@@ -33,7 +40,16 @@ pub struct Side {
 
 impl Side {
     pub fn new(name: &'static str, addresses: Vec<SocketAddr>) -> Side {
-        Side { name, addresses, listener: 0, connection: None, topics: HashMap::new(), own_words: Vec::new() }
+        Side {
+            name,
+            addresses,
+            listener: 0,
+            connection: None,
+            others: HashMap::new(),
+            members: HashMap::new(),
+            topics: HashMap::new(),
+            own_words: Vec::new(),
+        }
     }
 
     fn address(&self) -> SocketAddr {
@@ -47,7 +63,7 @@ impl Side {
 
     fn call(&mut self, api: &str, version: i16, tree: &Value) -> Answer {
         let mut tree = tree.clone();
-        self.put_topic_ids(&mut tree);
+        self.put_ids(&mut tree);
         let answer = self.connection().call(api, version, &tree);
         if !matches!(answer, Answer::Body(_)) {
             self.connection = None;
@@ -55,17 +71,21 @@ impl Side {
         answer
     }
 
-    /// `@id:NAME` in a request is the id that this broker gave to the topic NAME, or one that nobody has.
-    fn put_topic_ids(&self, tree: &mut Value) {
+    /// `@id:NAME` in a request is the id that this broker gave to the topic NAME, or one that nobody has;
+    /// `@member:NAME` likewise that of a group's member.
+    fn put_ids(&self, tree: &mut Value) {
         match tree {
             Value::String(text) => {
                 if let Some(name) = text.strip_prefix("@id:") {
                     let id = self.topics.iter().find(|(_, n)| *n == name).map(|(id, _)| id.clone());
                     *text = id.unwrap_or_else(|| NO_ID.to_owned());
+                } else if let Some(name) = text.strip_prefix("@member:") {
+                    let id = self.members.iter().find(|(_, n)| *n == name).map(|(id, _)| id.clone());
+                    *text = id.unwrap_or_else(|| "nobody".to_owned());
                 }
             }
-            Value::Array(list) => list.iter_mut().for_each(|item| self.put_topic_ids(item)),
-            Value::Object(map) => map.values_mut().for_each(|item| self.put_topic_ids(item)),
+            Value::Array(list) => list.iter_mut().for_each(|item| self.put_ids(item)),
+            Value::Object(map) => map.values_mut().for_each(|item| self.put_ids(item)),
             _ => {}
         }
     }
@@ -91,6 +111,9 @@ impl Side {
     }
 
     pub fn plain(&self, text: &str) -> String {
+        if let Some(name) = self.members.get(text) {
+            return format!("member {name}");
+        }
         let mut text = text.to_owned();
         for (own, word) in &self.own_words {
             text = text.replace(own, word);
@@ -114,6 +137,16 @@ pub struct Pair {
     pub compared: usize,
     prefix: String,
     nonce: String,
+    actor: usize,
+}
+
+/// A request that was sent and not yet answered; a broker may keep its answer back.
+pub struct Sent {
+    api: &'static str,
+    version: i16,
+    tree: Value,
+    actor: usize,
+    correlations: [i32; 2],
 }
 
 impl Pair {
@@ -124,6 +157,7 @@ impl Pair {
             compared: 0,
             prefix: String::new(),
             nonce: std::env::var("ORACLE_NONCE").unwrap_or_default(),
+            actor: 0,
         };
         pair.sides.iter_mut().for_each(Side::learn);
         // The first block of producer ids takes Kafka a moment.
@@ -137,6 +171,8 @@ impl Pair {
     pub fn begin(&mut self, api: &str, case: &str, version: i16) {
         self.prefix = format!("{}{api}-{}-v{version}", self.nonce, fit(case));
         self.differences.clear();
+        self.sides.iter_mut().for_each(|side| side.members.clear());
+        self.actor = 0;
         self.speak_to(0);
     }
 
@@ -144,6 +180,7 @@ impl Pair {
     pub fn speak_to(&mut self, listener: usize) {
         for side in &mut self.sides {
             side.connection = None;
+            side.others.clear();
             side.listener = listener;
         }
     }
@@ -221,12 +258,63 @@ impl Pair {
         self.compare(api, version, &trees[1], answers)
     }
 
+    /// Speaks on the connections of another actor, which are opened when they are first used.
+    pub fn speak_as(&mut self, actor: usize) {
+        let before = std::mem::replace(&mut self.actor, actor);
+        for side in &mut self.sides {
+            if let Some(connection) = side.connection.take() {
+                side.others.insert(before, connection);
+            }
+            side.connection = side.others.remove(&actor);
+        }
+    }
+
+    /// Sends a request as this actor; others may speak before [`Pair::answered`] reads the answer.
+    pub fn send(&mut self, api: &'static str, version: i16, tree: Value) -> Sent {
+        let correlations = self.sides.each_mut().map(|side| {
+            let mut tree = tree.clone();
+            side.put_ids(&mut tree);
+            side.connection().send(message(api), version, &tree).expect("the broker reads")
+        });
+        Sent { api, version, tree, actor: self.actor, correlations }
+    }
+
+    /// Reads the answers to a request that was sent, as the actor who sent it, and compares them. The id that
+    /// each gives to the member is from now on that of `member`.
+    pub fn answered(&mut self, sent: Sent, member: &str) -> [Value; 2] {
+        self.speak_as(sent.actor);
+        let mut correlations = sent.correlations.into_iter();
+        let answers = self.sides.each_mut().map(|side| {
+            let correlation = correlations.next().expect("one for each side");
+            let answer = side.connection().answer(message(sent.api), sent.version, correlation);
+            if let Answer::Body(tree) = &answer
+                && let Some(id) = tree["memberId"].as_str()
+                && NAMES_A_MEMBER.iter().any(|error| tree["errorCode"] == *error)
+                && !side.members.contains_key(id)
+            {
+                side.members.retain(|_, name| name != member);
+                side.members.insert(id.to_owned(), member.to_owned());
+            }
+            answer
+        });
+        self.compare(sent.api, sent.version, &sent.tree, answers)
+    }
+
+    /// Asks until both answer with this error, without comparing: what others were asked before has come.
+    pub fn until(&mut self, api: &str, version: i16, tree: Value, error: i16) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.prepare(api, version, tree.clone()).iter().any(|answer| answer["errorCode"] != error) {
+            assert!(Instant::now() < deadline, "{api} {tree} is never answered with {error}");
+            thread::sleep(PAUSE);
+        }
+    }
+
     /// Sends a request that has no answer, then asks for ApiVersions on the same connection: its answer
     /// comes first, or the connection is closed.
     pub fn unanswered(&mut self, api: &str, version: i16, tree: Value) {
         for side in &mut self.sides {
             let mut tree = tree.clone();
-            side.put_topic_ids(&mut tree);
+            side.put_ids(&mut tree);
             side.connection().send(message(api), version, &tree).expect("the broker reads");
         }
         self.both("ApiVersions", 0, json!({}));
@@ -387,8 +475,17 @@ pub fn produce_records(topic: &str, partition: i32, records: Value) -> Value {
 
 /// What tells an element of a list from the others.
 pub fn name_of(item: &Value) -> Option<String> {
-    const NAMES: [&str; 7] =
-        ["name", "resourceName", "topic", "topicId", "partitionIndex", "index", "apiKey"];
+    const NAMES: [&str; 9] = [
+        "name",
+        "resourceName",
+        "topic",
+        "topicId",
+        "partitionIndex",
+        "index",
+        "apiKey",
+        "groupId",
+        "memberId",
+    ];
     NAMES.iter().find_map(|name| item.get(name)).map(Value::to_string)
 }
 

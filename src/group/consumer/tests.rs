@@ -578,6 +578,66 @@ fn a_member_in_a_state_of_a_later_version_begins_from_nothing() {
     assert_eq!(it.member("a").1, MemberState::Stable);
 }
 
+mod beside_classic_groups {
+    use super::*;
+
+    fn classic(members: Vec<MemberMetadata>) -> Record {
+        let value = GroupMetadataValue {
+            protocol_type: "consumer".to_owned(),
+            generation: 7,
+            protocol: (!members.is_empty()).then(|| "range".to_owned()),
+            leader: members.first().map(|member| member.member_id.clone()),
+            members,
+            ..GroupMetadataValue::default()
+        };
+        Record::GroupMetadata(GroupMetadataKey { group: GROUP.to_owned() }, Some(value))
+    }
+
+    #[test]
+    fn an_empty_one_makes_room_for_whoever_joins() {
+        let mut it = Fixture::new();
+        it.topic("t", 1);
+        it.decide(|_, _, outcome| outcome.record(classic(Vec::new())));
+        assert_eq!(it.refused(&beat("a", 1)), ResponseError::GroupIdNotFound);
+        assert_eq!(it.ok(&join("a", &["t"])).member_epoch, 1);
+        let kinds: Vec<i16> = it.records().iter().map(Record::kind).collect();
+        assert_eq!(kinds, [2, 2, 5, 3, 7, 6, 8], "the classic group's tombstone comes first");
+        it.restart();
+        assert_eq!(it.ok(&beat("a", 1)).member_epoch, 1);
+    }
+
+    #[test]
+    fn one_with_members_does_not() {
+        let mut it = Fixture::new();
+        let member = MemberMetadata {
+            member_id: "m".to_owned(),
+            session_timeout: 30_000,
+            rebalance_timeout: 30_000,
+            ..MemberMetadata::default()
+        };
+        it.decide(|_, _, outcome| outcome.record(classic(vec![member])));
+        let refused = it.decide(|groups, context, outcome| {
+            groups.consumer_heartbeat(&join("a", &["t"]), &client("c"), context, outcome)
+        });
+        assert_eq!(refused.unwrap_err().error, ResponseError::GroupIdNotFound);
+    }
+
+    #[test]
+    fn offsets_that_were_committed_before_do_not_hinder() {
+        let mut it = Fixture::new();
+        let key = OffsetCommitKey {
+            group: GROUP.to_owned(),
+            topic: "t".to_owned(),
+            partition: crate::types::PartitionId(0),
+        };
+        it.decide(|_, _, outcome| outcome.record(Record::OffsetCommit(key, Some(Default::default()))));
+        it.topic("t", 1);
+        assert_eq!(it.ok(&join("a", &["t"])).member_epoch, 1);
+        it.restart();
+        assert_eq!(it.consumers().member_count(), 1);
+    }
+}
+
 mod by_regex {
     use super::*;
 

@@ -36,7 +36,7 @@ fn groups_are_listed_by_state_and_type() {
     let born = ("born".into(), "".into(), "Empty".into(), "classic".into());
     let stable = ("g".into(), "consumer".into(), "Stable".into(), "classic".into());
     assert_eq!(list(&fixture, &[], &[]), [born.clone(), stable.clone()]);
-    assert_eq!(list(&fixture, &["stable"], &[]), [stable.clone()]);
+    assert_eq!(list(&fixture, &["stable"], &[]), [stable]);
     assert_eq!(list(&fixture, &[" EMPTY ", "dead"], &["Classic"]), [born]);
     assert_eq!(list(&fixture, &["STABLE"], &["consumer"]), []);
     assert_eq!(list(&fixture, &[], &["unheard-of"]), []);

@@ -80,7 +80,7 @@ impl World {
             Fixture::with(&format!("group.initial.rebalance.delay.ms={delay_ms}\ngroup.max.size={size}\n"));
         let member = |index: usize| Member {
             group: GROUPS[index % GROUPS.len()],
-            instance: (index % 3 == 0).then(|| format!("i{index}")),
+            instance: index.is_multiple_of(3).then(|| format!("i{index}")),
             ..Member::default()
         };
         World {

@@ -257,7 +257,7 @@ fn who_waits_need_not_heartbeat() {
 fn a_new_member_waits_five_minutes_at_most() {
     let mut fixture = Fixture::new();
     let patient = joining("").with_rebalance_timeout_ms(3_600_000);
-    let ids = fixture.stable(&[patient.clone()]);
+    let ids = fixture.stable(std::slice::from_ref(&patient));
     let new = fixture.join(&patient, 3);
     for _ in 0..50 {
         fixture.step(6_000);
