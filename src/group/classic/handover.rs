@@ -49,7 +49,7 @@ impl Groups {
     /// `rejoin` they are to join anew.
     pub(in crate::group) fn begin_classic(
         &mut self,
-        mut group: ClassicGroup,
+        mut group: Box<ClassicGroup>,
         rejoin: bool,
         context: &Context<'_>,
         outcome: &mut Outcome,

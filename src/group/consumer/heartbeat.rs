@@ -127,7 +127,7 @@ impl Groups {
             self.end_classic(&request.group_id, context, outcome);
         }
         if let Some(upgraded) = admitted.upgraded.take() {
-            self.upgrade(*upgraded, context, outcome);
+            self.upgrade(upgraded, context, outcome);
         }
         let Groups { groups, timers, consumers, .. } = self;
         let group = group_mut(groups, &request.group_id);

@@ -72,7 +72,7 @@ impl Groups {
             "a consumer group is a classic group now"
         );
         self.remove_consumer(&classic.id().clone());
-        self.begin_classic(classic, rejoin, context, outcome);
+        self.begin_classic(Box::new(classic), rejoin, context, outcome);
         true
     }
 }

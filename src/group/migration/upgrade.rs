@@ -128,7 +128,7 @@ impl Groups {
     /// is told to join again.
     pub(in crate::group) fn upgrade(
         &mut self,
-        mut group: ConsumerGroup,
+        mut group: Box<ConsumerGroup>,
         context: &Context<'_>,
         outcome: &mut Outcome,
     ) {
