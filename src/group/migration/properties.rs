@@ -59,6 +59,8 @@ struct Client {
     epoch: i32,
     owned: BTreeSet<i32>,
     phase: Phase,
+    /// An answer was lost: the next heartbeat tells all.
+    lost: bool,
 }
 
 impl Client {
@@ -66,6 +68,7 @@ impl Client {
         self.owned.clear();
         self.epoch = if self.is_classic { -1 } else { 0 };
         self.phase = Phase::Out;
+        self.lost = false;
     }
 }
 
@@ -166,6 +169,7 @@ impl World {
             epoch: 0,
             owned: BTreeSet::new(),
             phase: Phase::Out,
+            lost: false,
         };
         client.start_over();
         self.clients.push(client);
@@ -200,7 +204,7 @@ impl World {
             client.id = format!("n{}", self.next_id);
         }
         let mut request = match client.epoch {
-            0 => coming(&client.id, &["t"]),
+            epoch if epoch == 0 || client.lost => coming(&client.id, &["t"]).with_member_epoch(epoch),
             epoch => beating(&client.id, epoch),
         };
         request.instance_id = client.instance.as_deref().map(text);
@@ -213,8 +217,9 @@ impl World {
         let answer = self.it.ask(&request);
         let client = &mut self.clients[at];
         match answer {
-            Ok(_) if loses => {}
+            Ok(_) if loses => client.lost = true,
             Ok(answer) => {
+                client.lost = false;
                 client.epoch = answer.member_epoch;
                 client.phase = Phase::In;
                 if let Some(told) = answer.assignment {
