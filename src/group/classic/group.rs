@@ -255,7 +255,8 @@ impl ClassicGroup {
         match self.state {
             State::Empty => !kind.is_empty() && protocols.next().is_some(),
             _ => {
-                let of_all = |name: &str| self.support.get(name) == Some(&self.members.len());
+                // A round that waits for ids alone has no members yet: then any protocol will do.
+                let of_all = |name: &str| self.support.get(name).copied().unwrap_or(0) == self.members.len();
                 self.protocol_type.as_deref() == Some(kind) && protocols.any(of_all)
             }
         }
