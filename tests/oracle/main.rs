@@ -48,6 +48,7 @@ mod list_offsets;
 mod list_partition_reassignments;
 mod members;
 mod metadata;
+mod migration;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
@@ -86,6 +87,7 @@ const GROUPS: &[Group] = &[
     Group { api: delete_groups::API, cases: delete_groups::CASES },
     Group { api: consumer_group_heartbeat::API, cases: consumer_group_heartbeat::CASES },
     Group { api: consumer_group_describe::API, cases: consumer_group_describe::CASES },
+    Group { api: migration::API, cases: migration::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },

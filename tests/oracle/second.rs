@@ -1,12 +1,13 @@
 //! A second pair of brokers, under another configuration: clients make and delete no topics, the node has
-//! another number, two listeners advertise addresses of their own, unstable versions are on, and there is
-//! room for few fetch sessions. Only what differs under it is asked.
+//! another number, two listeners advertise addresses of their own, unstable versions are on, there is room for
+//! few fetch sessions, and groups do not migrate. Only what differs under it is asked.
 
 use serde_json::{Value, json};
 
 use crate::Profile;
 use crate::cases::{Case, Group, every, newest, versions};
 use crate::harness::{Batch, message};
+use crate::migration;
 use crate::pair::{NO_ID, Pair};
 
 const NODE: i32 = 7;
@@ -24,6 +25,8 @@ pub const PROFILE: Profile = Profile {
         "advertised.listeners=FIRST://first.example:1111,SECOND://second.example:2222",
         "listener.security.protocol.map=CONTROLLER:PLAINTEXT,FIRST:PLAINTEXT,SECOND:PLAINTEXT",
         "inter.broker.listener.name=FIRST",
+        "group.consumer.migration.policy=disabled",
+        "group.initial.rebalance.delay.ms=0",
     ],
     ours: &[
         "process.roles=broker,controller",
@@ -49,6 +52,7 @@ pub const PROFILE: Profile = Profile {
         Group { api: "Produce", cases: PRODUCE },
         Group { api: "OffsetCommit", cases: OFFSET_COMMIT },
         Group { api: "OffsetFetch", cases: OFFSET_FETCH },
+        Group { api: migration::API, cases: migration::DISABLED },
     ],
 };
 

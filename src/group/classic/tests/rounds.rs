@@ -363,6 +363,17 @@ fn a_member_that_asks_again_while_it_waits_takes_its_own_place() {
 }
 
 #[test]
+fn who_comes_while_a_round_waits_for_an_id_alone_is_not_refused() {
+    let mut fixture = Fixture::new();
+    let ids = fixture.stable(&[joining("")]);
+    let required = code(ResponseError::MemberIdRequired);
+    assert_eq!(fixture.join_now(&joining(""), 9).error_code, required);
+    assert_eq!(fixture.leave(&[(&ids[0], None)]), [0]);
+    assert_eq!(fixture.state(), State::PreparingRebalance);
+    assert_eq!(fixture.join_now(&joining(""), 9).error_code, required);
+}
+
+#[test]
 fn a_member_that_leaves_has_the_others_join_anew() {
     let mut fixture = Fixture::new();
     let ids = fixture.stable(&[joining(""), joining(""), joining("")]);
