@@ -126,15 +126,14 @@ impl Groups {
         if admitted.replaces_classic {
             self.end_classic(&request.group_id, context, outcome);
         }
-        if let Some(upgraded) = admitted.upgraded.take() {
-            self.upgrade(upgraded, context, outcome);
-        }
+        let upgraded = admitted.upgraded.take();
+        let was_in_round = upgraded.is_some_and(|upgraded| self.upgrade(upgraded, context, outcome));
         let Groups { groups, timers, consumers, .. } = self;
         let group = group_mut(groups, &request.group_id);
         let (old, last_refresh) =
             (take_place(group, request, &mut admitted, outcome), group.regexes.newest());
         update_member(group, request, client, &old, &admitted, outcome);
-        let bump = old.must_bump(group, request, &admitted);
+        let bump = was_in_round || old.must_bump(group, request, &admitted);
         let brings = admitted.brings.take().is_some_and(|compiled| {
             let regex = request.subscribed_topic_regex.as_deref().unwrap_or_default();
             group.regexes.keep_compiled(regex, Arc::new(compiled));

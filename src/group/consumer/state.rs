@@ -103,16 +103,21 @@ impl ConsumerGroup {
 
     /// Kafka's name of the group's state. Looks at every member where the group may be stable.
     pub fn state_name(&self) -> &'static str {
-        let stable = |member: &Member| member.progress.is_reconciled_to(self.target_epoch);
         if self.members.is_empty() {
             "Empty"
         } else if self.epoch > self.target_epoch {
             "Assigning"
-        } else if self.members.values().all(stable) {
+        } else if self.is_at_rest() {
             "Stable"
         } else {
             "Reconciling"
         }
+    }
+
+    /// Whether every member has what the group's epoch gives it.
+    pub fn is_at_rest(&self) -> bool {
+        let has_all = |member: &Member| member.progress.is_reconciled_to(self.target_epoch);
+        self.epoch <= self.target_epoch && self.members.values().all(has_all)
     }
 
     pub fn is_subscribed_to(&self, topic: &str) -> bool {

@@ -109,9 +109,10 @@ impl Groups {
             let owned = owned(&admitted.subscription, context.image);
             reconcile_member(group, id, Some(&owned), timers, context.now, outcome);
         }
-        let member = &group.members[id];
-        let response = joined(member);
-        if admitted.downgrades && self.downgrade(&group_id, &[], generation, bump, context, outcome) {
+        let response = joined(&group.members[id]);
+        // Who is on its way would not hear of the rest in a classic group at rest.
+        let rejoin = bump || !group.is_at_rest();
+        if admitted.downgrades && self.downgrade(&group_id, &[], generation, rejoin, context, outcome) {
             return response;
         }
         let Some(Group::Consumer(group)) = self.groups.get(&group_id) else { return response };

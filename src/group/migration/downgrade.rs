@@ -1,8 +1,8 @@
 //! A consumer group becomes a classic group when its last member of the consumer protocol goes, or a static one
 //! comes back as a classic member, and all others are classic.
 //!
-//! The members come with their targets, at the group's epoch. Unless only a static member has changed its
-//! protocol, they are to join anew: somebody has to lead them now.
+//! The members come with their targets, at the group's epoch. Unless only a static member of a group at rest has
+//! changed its protocol, they are to join anew: somebody has to lead them now.
 
 use std::rc::Rc;
 

@@ -744,3 +744,36 @@ fn deadlines_of_the_one_kind_do_not_reach_the_other() {
     it.0.check_replay();
     assert_eq!(it.ok(&coming("n", &["t"])).member_epoch, 1);
 }
+
+#[test]
+fn a_round_that_was_running_is_made_up_for_when_a_static_member_upgrades_its_group() {
+    let mut it = Mixed::new();
+    it.0.topic("t", 4);
+    let ids = it.stable(&[("i", &[0]), ("", &[1, 2, 3])]);
+    assert_eq!(it.leave(&[(&ids[1], None)]), [0]);
+    assert_eq!(it.classic().state, State::PreparingRebalance);
+    let answer = it.ok(&coming("n", &["t"]).with_instance_id(Some(text("i"))));
+    assert_eq!(answer.assignment.unwrap().topic_partitions[0].partitions, [0, 1, 2, 3]);
+    // In a stable group nothing moves.
+    let mut it = Mixed::new();
+    it.0.topic("t", 4);
+    let ids = it.stable(&[("i", &[0]), ("", &[1, 2, 3])]);
+    let answer = it.ok(&coming("n", &["t"]).with_instance_id(Some(text("i"))));
+    assert_eq!(answer.assignment.unwrap().topic_partitions[0].partitions, [0]);
+    assert_eq!(it.beat(&ids[1], 1), 0);
+}
+
+#[test]
+fn a_group_on_its_way_joins_anew_when_a_static_member_downgrades_it() {
+    let mut it = Mixed::new();
+    let topic = it.0.topic("t", 4);
+    it.ok(&coming("n", &["t"]).with_instance_id(Some(text("i"))));
+    let (id, _) = comes(&mut it, &["t"]);
+    it.told(&id, 2);
+    it.ok(&owning(beating("n", 1), topic, &[0, 1, 2, 3]));
+    // It leaves before it has revoked; the classic member would never hear of its half.
+    let by = joining("", &said(&["t"], &[])).with_group_instance_id(Some(text("i")));
+    assert_eq!(it.join(&by, 9).error_code, 0);
+    assert_eq!(it.classic().state, State::PreparingRebalance);
+    assert_eq!(it.beat(&id, 2), code(REBALANCE));
+}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kafka_protocol::error::ResponseError;
 
 use crate::group::assignors::Assignment;
-use crate::group::classic::{ClassicGroup, Member as ClassicMember};
+use crate::group::classic::{ClassicGroup, Member as ClassicMember, State};
 use crate::group::consumer::member::{MemberState, Profile, Progress, names};
 use crate::group::consumer::{ConsumerGroup, Timer, records};
 use crate::group::{Context, Group, Groups, Outcome, Timer as AnyTimer};
@@ -125,14 +125,18 @@ fn profile(member: &ClassicMember, said: &Subscription<'_>) -> Profile {
 
 impl Groups {
     /// Puts a consumer group in the place of the classic group that it was made of. Who waits for a round there
-    /// is told to join again.
+    /// is told to join again. True where a round was running: what was assigned may not be all there is, so a
+    /// new target is due even where nobody's subscription changes, as when a static member took its own place.
+    /// (From Kafka 4.1 such a group would keep partitions that nobody reads.)
     pub(in crate::group) fn upgrade(
         &mut self,
         mut group: Box<ConsumerGroup>,
         context: &Context<'_>,
         outcome: &mut Outcome,
-    ) {
+    ) -> bool {
         let id = group.id.clone();
+        let was_stable =
+            matches!(self.groups.get(&id), Some(Group::Classic(classic)) if classic.state == State::Stable);
         self.end_classic(&id, context, outcome);
         group.metadata_hash = self.consumers.topics.group_hash(group.topics.keys(), context.image);
         group.records(&id).into_iter().for_each(|record| outcome.applied_record(record));
@@ -144,5 +148,6 @@ impl Groups {
         }
         tracing::info!(group = %id, members = group.members.len(), "a classic group is a consumer group now");
         self.groups.insert(id, Group::Consumer(group));
+        !was_stable
     }
 }
