@@ -2,7 +2,9 @@
 //!
 //! A hot counter is written by its own core only (relaxed), so a write costs no contention; readers sum.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A count that only grows.
 #[derive(Default)]
@@ -46,4 +48,31 @@ counters! {
     CONNECTIONS_ACCEPTED,
     /// Connections closed because of what their client sent or failed to send.
     CONNECTIONS_REFUSED,
+}
+
+/// How far a group is behind in one partition, as it was measured last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupLag {
+    pub group: Arc<str>,
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// Records behind the committed offset.
+    pub records: i64,
+    /// The age of the first of them in milliseconds, 0 where there is none; unknown where it cannot be read.
+    pub behind_ms: Option<i64>,
+}
+
+/// By the core that coordinates the groups.
+static GROUP_LAGS: Mutex<BTreeMap<u16, Arc<[GroupLag]>>> = Mutex::new(BTreeMap::new());
+
+/// Takes what a core has measured in place of what it measured before.
+pub fn set_group_lags(core: u16, lags: Vec<GroupLag>) {
+    GROUP_LAGS.lock().unwrap_or_else(PoisonError::into_inner).insert(core, lags.into());
+}
+
+/// Every group's lag as it was measured last.
+pub fn group_lags() -> Vec<GroupLag> {
+    let by_core: Vec<_> =
+        GROUP_LAGS.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    by_core.iter().flat_map(|lags| lags.iter().cloned()).collect()
 }

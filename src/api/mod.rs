@@ -116,8 +116,10 @@ fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupI
 }
 
 /// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
-fn consumer_groups_enabled(_shard: &Shard) -> bool {
-    true
+fn consumer_groups_enabled(shard: &Shard) -> bool {
+    let protocols = shard.server().text("group.coordinator.rebalance.protocols").map(str::to_owned);
+    let configured = protocols.is_some_and(|list| list.split(',').any(|name| name.trim() == "consumer"));
+    configured && shard.image().features.consumer_groups()
 }
 
 /// Whether a request gives the controller no time at all: Kafka answers REQUEST_TIMED_OUT then, and nothing is

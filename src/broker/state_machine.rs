@@ -17,7 +17,7 @@ use ahash::AHashMap;
 
 use super::partition::{Acks, Partition};
 use crate::clock::{self, Now};
-use crate::protocol::batch::{Batch, BatchBuilder, BatchIter};
+use crate::protocol::batch::{Batch, BatchBuilder, BatchIter, HEADER_BYTES as BATCH_HEADER_BYTES};
 use crate::protocol::compression::OpenLimits;
 use crate::protocol::record::RecordIter;
 use crate::protocol::stored::StoredError;
@@ -215,6 +215,15 @@ pub enum LoadError {
     Batch { offset: Offset, error: String },
 }
 
+/// A record's key and value.
+type Encoded = (Vec<u8>, Option<Vec<u8>>);
+
+/// What a record takes in a batch, at most.
+fn record_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
+    const FRAMING_BYTES_MAX: usize = 32;
+    FRAMING_BYTES_MAX + key.len() + value.map_or(0, <[u8]>::len)
+}
+
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
@@ -303,13 +312,27 @@ impl<M: StateMachine> Coordinator<M> {
                 state.apply(record);
             }
         }
-        let turn = self.turn();
-        let mut batch = turn.batch.borrow_mut();
-        let now_ms = clock::wall_ms();
-        for (key, value) in &encoded {
-            batch.append(now_ms, Some(key), value.as_deref(), &[]);
-        }
+        self.append_encoded(&encoded);
         true
+    }
+
+    /// Puts encoded records into this turn's batch: all into one, as long as a segment can hold it.
+    fn append_encoded(self: &Rc<Self>, encoded: &[Encoded]) {
+        let bytes: usize = encoded.iter().map(|(key, value)| record_bytes(key, value.as_deref())).sum();
+        let batch_bytes_max = self.partition.log().config().segment_bytes as usize - BATCH_HEADER_BYTES;
+        let fits = |turn: &Turn<M>| turn.batch.borrow().uncompressed_bytes() + bytes <= batch_bytes_max;
+        if self.gathering.borrow().as_ref().is_some_and(|turn| !fits(turn)) {
+            self.end_turn();
+        }
+        let now_ms = clock::wall_ms();
+        let mut turn = self.turn();
+        for (key, value) in encoded {
+            if bytes > batch_bytes_max {
+                // What no segment holds is divided; a crash between the parts may leave the first ones.
+                turn = self.turn();
+            }
+            turn.batch.borrow_mut().append(now_ms, Some(key), value.as_deref(), &[]);
+        }
     }
 
     /// The turn that gathers now; a new one is appended at the end of this turn of the core.
@@ -767,6 +790,28 @@ mod tests {
             coordinator.load(Words::default()).await.unwrap();
             assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["a"]);
             assert_eq!(*performed.borrow(), ["a is kept"]);
+        });
+    }
+
+    #[test]
+    fn a_decision_that_no_segment_holds_is_divided() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let log = partition.log();
+            log.set_config(Rc::new(crate::storage::LogConfig {
+                segment_bytes: 1 << 20,
+                ..(*log.config()).clone()
+            }));
+            let (first, _) = coordinator(&partition).await;
+            let word = "x".repeat(10_000);
+            let large = first.decide(|_, outcome| {
+                (0..300).for_each(|n| outcome.record((format!("n{n}"), Some(word.clone()))));
+            });
+            large.unwrap().committed().await.unwrap();
+            assert!(partition.log().segment_count() > 1);
+            let (second, _) = coordinator(&partition).await;
+            assert_eq!(words(&second).len(), 300);
+            assert_eq!(words(&second), words(&first));
         });
     }
 

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response as consumer;
 use kafka_protocol::messages::describe_groups_response as classic;
@@ -19,22 +18,20 @@ use kafka_protocol::messages::offset_delete_request::{
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DeleteGroupsRequest, DescribeGroupsRequest,
-    GroupId, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
 
 use super::admin::Outcomes;
 use super::cluster::{Client, text, topic_name};
+use super::embedded::read_assignment;
 use super::error::ClientError;
-use crate::protocol::message;
 use crate::types::{NodeId, Offset, PartitionId, TopicPartition};
 
 /// The first version of OffsetFetch that takes several groups.
 const SEVERAL_GROUPS_VERSION: i16 = 8;
 /// Who commits without being a member.
 const NO_GENERATION: i32 = -1;
-/// The newest layout of a classic member's assignment.
-const ASSIGNMENT_VERSION_MAX: i16 = 3;
 
 /// A group as ListGroups names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +83,9 @@ pub struct Committed {
 
 /// What a group has committed.
 pub type Commits = BTreeMap<TopicPartition, Committed>;
+
+/// One outcome for each partition that was named.
+pub type PartitionOutcomes = Vec<(TopicPartition, Result<(), ClientError>)>;
 
 /// Who commits: nobody of the group, or a member of it.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ impl Client {
 
     fn describe_classic(&mut self, id: NodeId, groups: &[String]) -> Result<Outcomes<Group>, ClientError> {
         let response = self.ask(id, |_| {
-            DescribeGroupsRequest::default().with_groups(groups.iter().map(group_id).collect())
+            DescribeGroupsRequest::default().with_groups(groups.iter().map(|group| group_id(group)).collect())
         })?;
         let outcome = |group: classic::DescribedGroup| {
             let name = group.group_id.0.to_string();
@@ -173,7 +173,8 @@ impl Client {
 
     fn describe_consumer(&mut self, id: NodeId, groups: &[String]) -> Result<Outcomes<Group>, ClientError> {
         let response = self.ask(id, |_| {
-            ConsumerGroupDescribeRequest::default().with_group_ids(groups.iter().map(group_id).collect())
+            ConsumerGroupDescribeRequest::default()
+                .with_group_ids(groups.iter().map(|group| group_id(group)).collect())
         })?;
         let outcome = |group: consumer::DescribedGroup| {
             let name = group.group_id.0.to_string();
@@ -187,8 +188,10 @@ impl Client {
     /// Deletes groups without members, with all that they have committed.
     pub fn delete_groups(&mut self, groups: &[String]) -> Outcomes<()> {
         self.ask_coordinators(groups, |client, id, part| {
-            let request =
-                |_| DeleteGroupsRequest::default().with_groups_names(part.iter().map(group_id).collect());
+            let request = |_| {
+                DeleteGroupsRequest::default()
+                    .with_groups_names(part.iter().map(|group| group_id(group)).collect())
+            };
             let response = client.tell(id, request)?;
             let outcome = |result: kafka_protocol::messages::delete_groups_response::DeletableGroupResult| {
                 let name = result.group_id.0.to_string();
@@ -256,7 +259,7 @@ impl Client {
     ) -> Result<Result<Commits, ClientError>, ClientError> {
         let response = self.ask(id, |version| {
             OffsetFetchRequest::default()
-                .with_group_id(GroupId(text(group)))
+                .with_group_id(group_id(group))
                 // Version 1 cannot ask for all.
                 .with_topics((version < 2).then(Vec::new))
                 .with_require_stable(stable && version >= 7)
@@ -284,7 +287,7 @@ impl Client {
         group: &str,
         committer: &Committer,
         offsets: &[(TopicPartition, Offset)],
-    ) -> Result<Vec<(TopicPartition, Result<(), ClientError>)>, ClientError> {
+    ) -> Result<PartitionOutcomes, ClientError> {
         let of_group = [group.to_owned()];
         let mut outcomes = self.ask_coordinators(&of_group, |client, id, _| {
             let response = client.ask(id, |version| commit_request(group, committer, offsets, version))?;
@@ -314,7 +317,7 @@ impl Client {
         &mut self,
         group: &str,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<(TopicPartition, Result<(), ClientError>)>, ClientError> {
+    ) -> Result<PartitionOutcomes, ClientError> {
         let of_group = [group.to_owned()];
         let mut outcomes = self.ask_coordinators(&of_group, |client, id, _| {
             let partition = |at: &TopicPartition| {
@@ -325,9 +328,8 @@ impl Client {
                     .with_name(topic_name(name))
                     .with_partitions(all.into_iter().map(partition).collect())
             });
-            let request = OffsetDeleteRequest::default()
-                .with_group_id(GroupId(text(group)))
-                .with_topics(topics.collect());
+            let request =
+                OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics.collect());
             let response = client.ask(id, |_| request.clone())?;
             if let Err(error) = ClientError::check(|| format!("group {group}"), response.error_code, None) {
                 return Ok(vec![(group.to_owned(), Err(error))]);
@@ -365,7 +367,7 @@ fn commit_request(
             .with_partitions(all.into_iter().map(partition).collect())
     });
     OffsetCommitRequest::default()
-        .with_group_id(GroupId(text(group)))
+        .with_group_id(group_id(group))
         .with_generation_id_or_member_epoch(committer.generation)
         .with_member_id(text(&committer.member_id))
         // Static members came with version 7.
@@ -449,26 +451,6 @@ fn read_consumer(group: consumer::DescribedGroup, coordinator: NodeId) -> Group 
     }
 }
 
-/// A classic member's assignment: its version (i16), then Kafka's `ConsumerProtocolAssignment`. What another
-/// client wrote otherwise is shown as none.
-pub(super) fn read_assignment(mut bytes: Bytes) -> Vec<TopicPartition> {
-    if bytes.remaining() < 2 {
-        return Vec::new();
-    }
-    let version = bytes.get_i16().clamp(0, ASSIGNMENT_VERSION_MAX);
-    let read: Result<ConsumerProtocolAssignment, _> = message::decode(bytes, version);
-    let topics = read.map(|assignment| assignment.assigned_partitions).unwrap_or_default();
-    let mut assignment: Vec<TopicPartition> = topics
-        .into_iter()
-        .flat_map(|topic| {
-            let name: Arc<str> = topic.topic.0.as_str().into();
-            topic.partitions.into_iter().map(move |index| partition_of(&name, index))
-        })
-        .collect();
-    assignment.sort();
-    assignment
-}
-
 fn kind(listed: &str) -> String {
     match listed {
         "" => "classic".to_owned(),
@@ -489,36 +471,13 @@ fn partition_of(topic: &Arc<str>, index: i32) -> TopicPartition {
     TopicPartition { topic: topic.clone(), partition: PartitionId(index) }
 }
 
-pub(super) fn group_id(group: &String) -> GroupId {
+fn group_id(group: &str) -> GroupId {
     GroupId(text(group))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::{BufMut, BytesMut};
-    use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as Assigned;
-
-    #[test]
-    fn a_classic_assignment_is_read_in_any_version() {
-        for version in 0..=ASSIGNMENT_VERSION_MAX {
-            let topic = Assigned::default().with_topic(topic_name("t")).with_partitions(vec![2, 0]);
-            let assignment = ConsumerProtocolAssignment::default().with_assigned_partitions(vec![topic]);
-            let mut bytes = BytesMut::new();
-            bytes.put_i16(version);
-            message::encode_into(&mut bytes, &assignment, version).unwrap();
-            let read = read_assignment(bytes.freeze());
-            assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), ["t-0", "t-2"]);
-        }
-    }
-
-    #[test]
-    fn an_assignment_of_strange_bytes_is_none() {
-        for bytes in [&b""[..], b"\0", b"\0\0", b"\x7f\xff\xff\xff\xff\xff", b"strange bytes of another kind"]
-        {
-            assert_eq!(read_assignment(Bytes::copy_from_slice(bytes)), []);
-        }
-    }
 
     #[test]
     fn a_tools_commit_names_no_member_and_groups_partitions_by_topic() {

@@ -14,6 +14,7 @@
 //! | [`groups`] | groups and their committed offsets: list, describe, commit, delete |
 //! | [`positions`] | offsets and times of many partitions at once |
 //! | [`member`] | a member of a group, by either protocol |
+//! | [`embedded`] | what classic members write for each other |
 //! | [`producer`] | records into batches, in the caller's thread |
 //! | [`budget`] | the bound on bytes between these two |
 //! | [`delivery`] | batches to their leaders: requests in flight, retries, what became of each batch |
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod connection;
 pub mod coordinator;
 pub mod delivery;
+pub mod embedded;
 pub mod error;
 pub mod fetcher;
 pub mod groups;

@@ -188,8 +188,8 @@ fn features_move_within_what_is_supported_and_all_or_none() {
             "Invalid metadata.version 20. Unsafe metadata downgrade is not supported in this version.",
         ),
         (
-            vec![("group.version", 1, 1)],
-            "Invalid update version 1 for feature group.version. Local controller 1 does not support this \
+            vec![("share.version", 1, 1)],
+            "Invalid update version 1 for feature share.version. Local controller 1 does not support this \
              feature.",
         ),
         (

@@ -79,7 +79,7 @@ fn formats_what_kafka_formats() {
     let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
     let cluster_id = "rSiWhtrNRmq4pk5tM5LMKw";
     let server = properties(dir.path(), &theirs, 29391);
-    let features = ["--feature", "group.version=0", "--feature", "transaction.version=0"];
+    let features = ["--feature", "transaction.version=0"];
     let mut arguments = vec!["format", "--standalone", "-t", cluster_id, "-c", server.to_str().unwrap()];
     arguments.extend(features);
     run("kafka.tools.StorageTool", &arguments);

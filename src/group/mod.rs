@@ -103,8 +103,8 @@ pub enum Timer {
 /// A group of any kind.
 #[derive(Debug)]
 pub enum Group {
-    Classic(ClassicGroup),
-    Consumer(ConsumerGroup),
+    Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
 }
 
 /// Every group and offset of one partition of the offsets topic.

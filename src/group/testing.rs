@@ -117,6 +117,7 @@ impl Fixture {
     }
 
     fn follow(&mut self, before: &Image) {
+        self.image.offset = before.offset.plus(1);
         self.decide(|groups, context, outcome| groups.follow_image(before, context, outcome));
     }
 

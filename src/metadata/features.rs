@@ -42,6 +42,7 @@ pub const SUPPORTED: &[Supported] = &[
         initial: METADATA_VERSION_MAX,
     },
     Supported { name: ELR_VERSION, min: 0, max: 1, initial: 1 },
+    Supported { name: GROUP_VERSION, min: 0, max: 1, initial: 1 },
 ];
 
 /// The supported feature of that name.
@@ -128,6 +129,11 @@ impl Levels {
     /// The metadata version, 0 while the log is empty.
     pub fn metadata_version(&self) -> i16 {
         self.get(METADATA_VERSION)
+    }
+
+    /// Consumer groups (KIP-848) are served.
+    pub fn consumer_groups(&self) -> bool {
+        self.get(GROUP_VERSION) > 0
     }
 
     pub fn elr_enabled(&self) -> bool {

@@ -444,6 +444,10 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     for (name, value) in metrics::snapshot() {
         tracing::debug!(name, value, "counter");
     }
+    for lag in metrics::group_lags() {
+        let metrics::GroupLag { group, topic, partition, records, behind_ms } = lag;
+        tracing::debug!(%group, %topic, partition, records, behind_ms, "group lag");
+    }
     tracing::info!(
         clean,
         requests = metrics::REQUESTS.value(),
@@ -478,6 +482,7 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
         tasks::spawn(Queue::Background, housekeeping::tick_logs(core.shard.clone())),
         tasks::spawn(Queue::Background, housekeeping::retain_logs(core.shard.clone())),
         tasks::spawn(Queue::Requests, core.shard.clone().tick_groups()),
+        tasks::spawn(Queue::Background, core.shard.clone().measure_lags()),
     ];
     let _ = start.stop[me].recv_async().await;
     core.shard.stopping.set(true);

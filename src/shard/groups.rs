@@ -152,6 +152,7 @@ impl GroupCoordinator {
         tasks::spawn(Queue::Background, async move {
             let began = clock::monotonic_ms();
             let name = coordinator.machine.partition().name();
+            let before = current().image();
             match coordinator.machine.load(Groups::default()).await {
                 Ok(replayed) if replayed.records > 0 => tracing::info!(
                     partition = %name,
@@ -162,9 +163,16 @@ impl GroupCoordinator {
                     "groups and offsets are loaded"
                 ),
                 Ok(_) => {}
+                // Its log is closed because the process ends.
+                Err(_) if current().stopping.get() => {}
                 Err(error) => {
                     tracing::error!(partition = %name, %error, "groups and offsets cannot be loaded")
                 }
+            }
+            // While it loaded, nobody could tell it what changed.
+            if !current().image().is_same(&before) {
+                let _gone = coordinator
+                    .decide(|groups, context, outcome| groups.follow_image(&before, context, outcome));
             }
         })
         .detach();
@@ -277,12 +285,15 @@ impl Shard {
         self.groups.by_partition.borrow().get(&partition).cloned()
     }
 
-    fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
+    pub(super) fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
         self.groups.by_partition.borrow().values().cloned().collect()
     }
 
     /// Brings the coordinators in line with the partitions of this core, and their states with the image.
     pub(super) fn follow_groups(&self, before: &Image) {
+        if self.stopping.get() {
+            return;
+        }
         let image = self.image();
         let topic = image.topic(OFFSETS_TOPIC);
         let gone: Vec<_> = self

@@ -7,6 +7,7 @@
 //! Placement is a function: partition p of a topic lives on core `(hash(topic id) + p) mod cores`.
 
 mod groups;
+mod lag;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

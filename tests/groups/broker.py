@@ -34,16 +34,21 @@ class Broker:
         self.bootstrap = f"127.0.0.1:{self.port}"
         listener = f"listeners=PLAINTEXT://{self.bootstrap}"
         options = [listener, f"log.dirs={self.data}", *options]
+        self.port_file = None  # says that our broker listens; a killed one's port may still take connections
         if os.environ.get("BROKER") == "apache":
             properties = directory / "broker.properties"
             properties.write_text("\n".join(options) + "\n")
             self.command = [TESTS / "apache-kafka" / "run", properties]
         else:
             binary = os.environ.get("THALWEG") or TESTS.parent / "target" / "release" / "thalweg"
-            self.command = [binary, "start", *(part for option in options for part in ("-o", option))]
+            self.port_file = directory / "port"
+            settings = [part for option in options for part in ("-o", option)]
+            self.command = [binary, "start", *settings, "--port-file", self.port_file]
         self.process = None
 
     def start(self):
+        if self.port_file:
+            self.port_file.unlink(missing_ok=True)
         with open(self.out, "a") as out:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         end = time.monotonic() + 90
@@ -53,6 +58,8 @@ class Broker:
             time.sleep(0.02)
 
     def answers(self):
+        if self.port_file:
+            return self.port_file.exists() and self.port_file.stat().st_size > 0
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
             return True

@@ -18,9 +18,10 @@ class Ledger:
         self.delivered = {}  # partition -> set of offsets
         self.claims = {}  # (partition, generation) -> owner
         self.owned = {}  # member -> set of partitions
+        self.overlaps = []  # (partition, who had it, who got it, when): wrong unless it was given up before that
         self.committed = {}  # partition -> the offset that was observed last
         self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
-        self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "observed": 0}
+        self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "unsaid": 0, "observed": 0}
 
     def complain(self, what):
         self.wrong.append(what)
@@ -33,32 +34,44 @@ class Ledger:
         partitions = [tuple(p) for p in event.get("partitions", ())]
         if kind == "assigned":
             self.counts["assigned"] += 1
-            self.assigned(member, instance or member, partitions, event.get("generation"))
+            self.assigned(member, instance or member, partitions, event.get("generation"), event["at"])
         elif kind == "generation":
             self.claim(instance or member, self.owned.get(member, ()), event["generation"])
         elif kind in ("revoked", "lost"):
-            self.owned.get(member, set()).difference_update(partitions)
+            self.gave_up(member, partitions, event["at"])
         elif kind == "records":
             offsets = self.delivered.setdefault((event["topic"], event["partition"]), set())
             offsets.update(event["offsets"])
             self.counts["records"] += len(event["offsets"])
         elif kind == "committed":
-            self.counts["refused" if event.get("error") else "committed"] += 1
+            error = event.get("error")
+            self.counts["unsaid" if error == "unsaid" else "refused" if error else "committed"] += 1
             for topic, partition, offset in event["offsets"]:
-                if not event.get("error"):
+                if not error:
                     at = (topic, partition)
                     self.acknowledged[at] = max(offset, self.acknowledged.get(at, -1))
         elif kind == "left":
             self.gone(member)
 
-    def assigned(self, member, owner, partitions, generation):
+    def assigned(self, member, owner, partitions, generation, at):
         owned = self.owned.setdefault(member, set())
         if self.polite:
             for other, theirs in self.owned.items():
                 for partition in theirs.intersection(partitions) if other != member else ():
-                    self.complain(f"{shown(partition)} was given to {member} while {other} had it")
+                    self.overlaps.append((partition, other, member, at))
         owned.update(partitions)
         self.claim(owner, owned, generation)
+
+    def gave_up(self, member, partitions, at):
+        """Lines of two members may be read in the other order; what counts is when they were said."""
+        self.owned.get(member, set()).difference_update(partitions)
+        for overlap in [o for o in self.overlaps if o[1] == member and o[0] in partitions]:
+            self.overlaps.remove(overlap)
+            if at > overlap[3]:
+                self.complain_of(overlap)
+
+    def complain_of(self, overlap):
+        self.complain(f"{shown(overlap[0])} was given to {overlap[2]} while {overlap[1]} had it")
 
     def claim(self, owner, partitions, generation):
         if generation is None or generation < 0:  # not a member at this moment
@@ -71,6 +84,7 @@ class Ledger:
     def gone(self, member):
         """The member's process ended, by itself or not."""
         self.owned.pop(member, None)
+        self.overlaps = [overlap for overlap in self.overlaps if overlap[1] != member]
 
     # ---- what is seen from outside ----
 
@@ -99,8 +113,15 @@ class Ledger:
         """How many records below `ends` (partition -> end offset) no member has seen."""
         return sum(end - len([o for o in self.delivered.get(at, ()) if o < end]) for at, end in ends.items())
 
+    def still(self):
+        """All lines have been read."""
+        for overlap in self.overlaps:
+            self.complain_of(overlap)
+        self.overlaps = []
+
     def close(self, ends, committed):
         """Holds the account against the ends of the partitions and what is committed when all is still."""
+        self.still()
         for at, end in sorted(ends.items()):
             missing = sorted(set(range(end)) - self.delivered.get(at, set()))
             if missing:

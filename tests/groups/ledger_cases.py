@@ -5,12 +5,12 @@ from ledger import Ledger
 T0, T1 = ("t", 0), ("t", 1)
 
 
-def assigned(*partitions, generation):
-    return {"event": "assigned", "partitions": partitions, "generation": generation}
+def assigned(*partitions, generation, at=0):
+    return {"event": "assigned", "at": at, "partitions": partitions, "generation": generation}
 
 
-def revoked(*partitions):
-    return {"event": "revoked", "partitions": partitions}
+def revoked(*partitions, at=0):
+    return {"event": "revoked", "at": at, "partitions": partitions}
 
 
 def records(partition, *offsets):
@@ -38,7 +38,14 @@ def two_owners_in_an_epoch_that_came_later():
 
 
 def two_owners_at_once():
-    return history(("a", assigned(T0, generation=3)), ("b", assigned(T0, generation=4)), polite=True)
+    ledger = history(("a", assigned(T0, generation=3)), ("b", assigned(T0, generation=4)), polite=True)
+    ledger.still()
+    return ledger
+
+
+def two_owners_for_a_while():
+    return history(("a", assigned(T0, generation=3)), ("b", assigned(T0, generation=4, at=10)),
+                   ("a", revoked(T0, at=11)), polite=True)
 
 
 def a_commit_that_moves_back():
@@ -101,6 +108,13 @@ def fine_a_partition_that_moves():
     return ledger
 
 
+def fine_lines_that_are_read_in_the_other_order():
+    ledger = history(("a", assigned(T0, generation=1)), ("b", assigned(T0, generation=2, at=10)),
+                     ("a", revoked(T0, at=9)), polite=True)
+    ledger.still()
+    return ledger
+
+
 def fine_a_zombie_whose_commit_is_refused():
     ledger = history(
         ("a", assigned(T0, generation=1)), ("b", assigned(T0, generation=2)), ("b", committed(("t", 0, 2))),
@@ -127,15 +141,16 @@ def fine_an_offset_reset_on_purpose():
 
 
 def fine_an_owner_that_died():
-    ledger = history(("a", assigned(T0, generation=1)), polite=True)
+    ledger = history(("a", assigned(T0, generation=1)), ("b", assigned(T0, generation=2)), polite=True)
     ledger.gone("a")
-    ledger.take("b", assigned(T0, generation=2))
+    ledger.still()
     return ledger
 
 
 WRONG = {
     two_owners_in_a_generation: "t-1 has two owners in generation 3: a and b",
     two_owners_in_an_epoch_that_came_later: "t-0 has two owners in generation 5: a and b",
+    two_owners_for_a_while: "t-0 was given to b while a had it",
     two_owners_at_once: "t-0 was given to b while a had it",
     a_commit_that_moves_back: "the committed offset of t-0 moved back from 10 to 9",
     a_commit_that_vanishes: "the committed offset of t-0 moved back from 10 to -1",

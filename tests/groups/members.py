@@ -49,7 +49,7 @@ class Member:
             try:
                 event = json.loads(line)
             except ValueError:
-                event = {"event": "error", "text": line.strip()}
+                event = {"event": "error", "at": 0, "text": line.strip()}
             with self.group.changed:
                 self.take(event)
                 self.group.changed.notify_all()

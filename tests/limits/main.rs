@@ -17,6 +17,7 @@ mod costs;
 mod fetches;
 mod listeners;
 mod offline;
+mod offsets;
 mod order;
 mod stop;
 mod synced;

@@ -80,6 +80,11 @@ const EXEMPT: &[Exempt] = &[
     exempt("ApiVersions", "finalizedFeaturesEpoch", How::Positive, "the metadata log's offset"),
     exempt("Metadata", "topics", How::Unordered, "Kafka answers in hash order"),
     exempt("Metadata", "topics[].partitions", How::Unordered, "Kafka answers in hash order"),
+    exempt("ConsumerGroupHeartbeat", "*topicPartitions", How::Unordered, "Kafka answers in hash order"),
+    exempt("ConsumerGroupDescribe", "*topicPartitions", How::Unordered, "Kafka answers in hash order"),
+    exempt("ConsumerGroupDescribe", "*subscribedTopicNames", How::Unordered, "Kafka answers in hash order"),
+    exempt("ConsumerGroupDescribe", "*members", How::Unordered, "Kafka answers in hash order"),
+    exempt("ConsumerGroupDescribe", "groups", How::Unordered, "Kafka answers by partition"),
     exempt("ListOffsets", "topics", How::Unordered, "Kafka answers in hash order"),
     exempt("ListOffsets", "topics[].partitions", How::Unordered, "Kafka answers in hash order"),
     exempt("DeleteRecords", "topics", How::Unordered, "Kafka answers in hash order"),
@@ -161,8 +166,7 @@ const HOST_BOUND: [&str; 6] = [
 ];
 
 /// They stand for groups, transactions and share groups.
-const LATER_FEATURES: [&str; 4] =
-    ["group.version", "transaction.version", "share.version", "streams.version"];
+const LATER_FEATURES: [&str; 3] = ["transaction.version", "share.version", "streams.version"];
 
 /// A tree as it is compared.
 pub fn normalise(api: &str, tree: &Value, side: &Side) -> Value {

@@ -20,6 +20,8 @@ mod pair;
 
 mod alter_configs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -82,6 +84,8 @@ const GROUPS: &[Group] = &[
     Group { api: list_groups::API, cases: list_groups::CASES },
     Group { api: describe_groups::API, cases: describe_groups::CASES },
     Group { api: delete_groups::API, cases: delete_groups::CASES },
+    Group { api: consumer_group_heartbeat::API, cases: consumer_group_heartbeat::CASES },
+    Group { api: consumer_group_describe::API, cases: consumer_group_describe::CASES },
     Group { api: list_offsets::API, cases: list_offsets::CASES },
     Group { api: delete_records::API, cases: delete_records::CASES },
     Group { api: offset_for_leader_epoch::API, cases: offset_for_leader_epoch::CASES },
@@ -132,6 +136,7 @@ struct Profile {
 fn answers_are_those_of_apache_kafka() {
     judge(&Profile {
         name: "default",
+        // A group's first round does not wait for those who may come.
         options: &["group.initial.rebalance.delay.ms=0"],
         ours: OPTIONS,
         listeners: &["PLAINTEXT"],

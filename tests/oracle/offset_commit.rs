@@ -27,7 +27,115 @@ fn fetch_all(pair: &mut Pair, group: &str) {
     pair.both("OffsetFetch", 7, json!({"groupId": group, "topics": null}));
 }
 
+/// What a consumer of one topic says of itself, in version 0 of its protocol, in hex.
+fn subscription(topic: &str) -> String {
+    let name: String = topic.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("000000000001{:04x}{name}ffffffff", topic.len())
+}
+
+/// Joins a group alone, at generation 1 and not yet synchronised; gives the member's id on each side.
+pub fn join(pair: &mut Pair, group: &str, kind: &str, topic: &str, instance: Value) -> [String; 2] {
+    // Version 3 asks nobody to join again with the id that it gives; static members never are.
+    let version = if instance.is_null() { 3 } else { 5 };
+    let mut tree = json!({
+        "groupId": group, "sessionTimeoutMs": 30000, "rebalanceTimeoutMs": 30000, "memberId": "",
+        "protocolType": kind, "protocols": [{"name": "range", "metadata": subscription(topic)}],
+    });
+    if !instance.is_null() {
+        tree["groupInstanceId"] = instance;
+    }
+    pair.prepare("JoinGroup", version, tree).map(|answer| {
+        assert_eq!((&answer["errorCode"], &answer["generationId"]), (&json!(0), &json!(1)), "{answer}");
+        answer["memberId"].as_str().expect("an id").to_owned()
+    })
+}
+
+/// Makes the group of the one who joined stable.
+pub fn sync(pair: &mut Pair, group: &str, ids: &[String; 2]) {
+    pair.each(
+        "SyncGroup",
+        3,
+        ids.each_ref().map(|id| {
+            json!({"groupId": group, "generationId": 1, "memberId": id,
+                "assignments": [{"memberId": id, "assignment": "00"}]})
+        }),
+    );
+}
+
+fn by(mut tree: Value, member: &str, generation_or_epoch: i32) -> Value {
+    tree["memberId"] = json!(member);
+    tree["generationIdOrMemberEpoch"] = json!(generation_or_epoch);
+    tree
+}
+
+/// Joins a group by the consumer protocol, alone; the member's epoch is 1 then.
+pub fn consume(pair: &mut Pair, group: &str, member: &str, topic: &str) {
+    let tree = json!({
+        "groupId": group, "memberId": member, "memberEpoch": 0, "rebalanceTimeoutMs": 30000,
+        "subscribedTopicNames": [topic], "topicPartitions": [],
+    });
+    for answer in pair.prepare("ConsumerGroupHeartbeat", 0, tree) {
+        assert_eq!((&answer["errorCode"], &answer["memberEpoch"]), (&json!(0), &json!(1)), "{answer}");
+    }
+}
+
 pub const CASES: &[Case] = &[
+    every("members of a classic group", |pair, v| {
+        let topic = pair.topic("t", 2, &[]);
+        let group = pair.group("g");
+        let tree = commit(&group, json!([offsets(&topic, &[(0, 1), (7, 1)])]));
+        let ids = join(pair, &group, "consumer", &topic, json!(null));
+        for synchronised in [false, true] {
+            if synchronised {
+                sync(pair, &group, &ids);
+            }
+            for generation in [1, 0, 2, -1] {
+                pair.each(API, v, ids.each_ref().map(|id| by(tree.clone(), id, generation)));
+                pair.both(API, v, by(tree.clone(), "somebody-else", generation));
+                pair.both(API, v, by(tree.clone(), "", generation));
+            }
+        }
+        fetch_all(pair, &group);
+        pair.each("LeaveGroup", 2, ids.each_ref().map(|id| json!({"groupId": group, "memberId": id})));
+        pair.each(API, v, ids.each_ref().map(|id| by(tree.clone(), id, 1)));
+        pair.both(API, v, tree);
+    }),
+    versions(7, i16::MAX, "static members of a classic group", |pair, v| {
+        let topic = pair.topic("t", 2, &[]);
+        let group = pair.group("g");
+        let ids = join(pair, &group, "consumer", &topic, json!("one"));
+        sync(pair, &group, &ids);
+        let tree = commit(&group, json!([offsets(&topic, &[(0, 1)])]));
+        for instance in [json!("one"), json!("two"), json!(null)] {
+            let mut tree = tree.clone();
+            tree["groupInstanceId"] = instance;
+            for generation in [1, 2, -1] {
+                pair.each(API, v, ids.each_ref().map(|id| by(tree.clone(), id, generation)));
+                pair.both(API, v, by(tree.clone(), "somebody-else", generation));
+                pair.both(API, v, by(tree.clone(), "", generation));
+            }
+        }
+    }),
+    every("members of a consumer group", |pair, v| {
+        let topic = pair.topic("t", 2, &[]);
+        let group = pair.group("g");
+        consume(pair, &group, "member", &topic);
+        let tree = commit(&group, json!([offsets(&topic, &[(0, 1), (7, 1)])]));
+        for epoch in [1, 0, 2, -1, -2] {
+            for member in ["member", "somebody-else", ""] {
+                pair.both(API, v, by(tree.clone(), member, epoch));
+            }
+        }
+        fetch_all(pair, &group);
+        pair.prepare(
+            "ConsumerGroupHeartbeat",
+            0,
+            json!({"groupId": group, "memberId": "member", "memberEpoch": -1}),
+        );
+        for (member, epoch) in [("member", 1), ("member", -1), ("", -1)] {
+            pair.both(API, v, by(tree.clone(), member, epoch));
+        }
+    }),
     every("offsets and their texts", |pair, v| {
         let topic = pair.topic("t", 3, &[]);
         let other = pair.topic("u", 2, &[]);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{Case, every};
-use crate::offset_commit::{commit, offsets};
+use crate::offset_commit::{commit, consume, join, offsets, sync};
 
 pub const API: &str = "OffsetDelete";
 
@@ -27,6 +27,25 @@ pub const CASES: &[Case] = &[
         // The group is there without offsets.
         pair.both(API, v, ask(&group, &[(&topic, &[0])]));
         pair.both(API, v, ask(&group, &[]));
+    }),
+    every("a group with members", |pair, v| {
+        let topics = [pair.topic("t", 2, &[]), pair.topic("u", 2, &[])];
+        let (classic, other, consumer) = (pair.group("classic"), pair.group("other"), pair.group("consumer"));
+        for group in [&classic, &other, &consumer] {
+            let all = json!([offsets(&topics[0], &[(0, 1)]), offsets(&topics[1], &[(0, 1)])]);
+            pair.both("OffsetCommit", 6, commit(group, all));
+        }
+        for (group, kind) in [(&classic, "consumer"), (&other, "connect")] {
+            let ids = join(pair, group, kind, &topics[0], json!(null));
+            pair.both(API, v, ask(group, &[(&topics[1], &[1])]));
+            sync(pair, group, &ids);
+        }
+        consume(pair, &consumer, "member", &topics[0]);
+        for group in [&classic, &other, &consumer] {
+            pair.both(API, v, ask(group, &[(&topics[0], &[0, 9]), ("nobody", &[0]), (&topics[1], &[0])]));
+            pair.both(API, v, ask(group, &[(&topics[0], &[0])]));
+            pair.both("OffsetFetch", 7, json!({"groupId": group, "topics": null}));
+        }
     }),
     every("what is not there", |pair, v| {
         let topic = pair.topic("t", 2, &[]);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{Case, every, versions};
-use crate::offset_commit::{commit, offsets};
+use crate::offset_commit::{commit, consume, offsets};
 use crate::pair::Pair;
 
 pub const API: &str = "OffsetFetch";
@@ -85,6 +85,22 @@ pub const CASES: &[Case] = &[
             ]}),
         );
         pair.both(API, v, json!({"groups": []}));
+    }),
+    versions(8, i16::MAX, "members of a consumer group", |pair, v| {
+        let topic = pair.topic("t", 2, &[]);
+        let group = pair.group("g");
+        consume(pair, &group, "member", &topic);
+        let mut tree = commit(&group, json!([offsets(&topic, &[(0, 1)])]));
+        (tree["memberId"], tree["generationIdOrMemberEpoch"]) = (json!("member"), json!(1));
+        pair.both("OffsetCommit", 9, tree);
+        for topics in [json!([some(&topic, &[0, 1])]), json!(null)] {
+            for epoch in [1, 0, 2, -1] {
+                for member in [json!("member"), json!("somebody-else"), json!(null), json!("")] {
+                    let asks = json!([{"groupId": group, "memberId": member, "memberEpoch": epoch, "topics": topics}]);
+                    pair.both(API, v, json!({"groups": asks}));
+                }
+            }
+        }
     }),
     versions(9, i16::MAX, "members that are not there", |pair, v| {
         let (group, [topic, _]) = committed(pair);

@@ -47,6 +47,8 @@ pub const PROFILE: Profile = Profile {
         Group { api: "CreateTopics", cases: CREATE_TOPICS },
         Group { api: "DescribeTopicPartitions", cases: DESCRIBE_TOPIC_PARTITIONS },
         Group { api: "Produce", cases: PRODUCE },
+        Group { api: "OffsetCommit", cases: OFFSET_COMMIT },
+        Group { api: "OffsetFetch", cases: OFFSET_FETCH },
     ],
 };
 
@@ -176,6 +178,78 @@ const PRODUCE: &[Case] = &[newest("through each listener", |pair, v| {
         pair.both("Produce", v, crate::pair::produce(&topic, 0, &Batch::small(2)));
         pair.both("Produce", v, crate::pair::produce("nobody-made-this", 0, &Batch::small(2)));
     });
+})];
+
+/// The unstable version of OffsetCommit and OffsetFetch, which names topics by their ids.
+const TOPIC_IDS: i16 = 10;
+
+fn zero() -> String {
+    "0".repeat(32)
+}
+
+fn offsets(id: &str, offsets: &[(i32, i64)]) -> Value {
+    let line = |(id, offset): &(i32, i64)| json!({"partitionIndex": id, "committedOffset": offset});
+    json!({"topicId": id, "partitions": offsets.iter().map(line).collect::<Vec<_>>()})
+}
+
+fn commit(group: &str, topics: Value) -> Value {
+    json!({"groupId": group, "generationIdOrMemberEpoch": -1, "memberId": "", "topics": topics})
+}
+
+fn some(id: &str, partitions: &[i32]) -> Value {
+    json!({"topicId": id, "partitionIndexes": partitions})
+}
+
+fn ask(group: &str, topics: Value) -> Value {
+    json!({"groups": [{"groupId": group, "memberEpoch": -1, "topics": topics}]})
+}
+
+const OFFSET_COMMIT: &[Case] = &[newest("topics by their ids", |pair, _| {
+    let topic = pair.topic("t", 3, &[]);
+    let other = pair.topic("u", 2, &[]);
+    let group = pair.group("g");
+    let (id, other) = (format!("@id:{topic}"), format!("@id:{other}"));
+    for topics in [
+        json!([offsets(&id, &[(0, 1), (2, 3)]), offsets(&other, &[(1, 4)])]),
+        json!([
+            offsets(&id, &[(0, 2), (9, 3)]),
+            offsets(NO_ID, &[(0, 1), (1, 1)]),
+            offsets(&zero(), &[(0, 4)])
+        ]),
+        json!([offsets(NO_ID, &[(0, 1)]), offsets(NO_ID, &[(1, 1)]), offsets(&other, &[(0, 1), (5, 1)])]),
+        json!([]),
+    ] {
+        pair.both("OffsetCommit", TOPIC_IDS, commit(&group, topics));
+        pair.both("OffsetFetch", TOPIC_IDS, ask(&group, json!(null)));
+        pair.both("OffsetFetch", 9, ask(&group, json!(null)));
+    }
+    for generation in [0, 3] {
+        let mut tree = commit(&group, json!([offsets(&id, &[(0, 9)]), offsets(NO_ID, &[(0, 1)])]));
+        tree["memberId"] = json!("nobody");
+        tree["generationIdOrMemberEpoch"] = json!(generation);
+        pair.both("OffsetCommit", TOPIC_IDS, tree);
+    }
+})];
+
+const OFFSET_FETCH: &[Case] = &[newest("topics by their ids", |pair, _| {
+    let topic = pair.topic("t", 3, &[]);
+    let other = pair.topic("u", 2, &[]);
+    let (group, none) = (pair.group("g"), pair.group("none"));
+    let (id, other_id) = (format!("@id:{topic}"), format!("@id:{other}"));
+    pair.both("OffsetCommit", TOPIC_IDS, commit(&group, json!([offsets(&id, &[(0, 1), (2, 3)])])));
+    // By name: no id is stored with it.
+    let by_name = json!([{"name": other, "partitions": [{"partitionIndex": 1, "committedOffset": 5}]}]);
+    pair.both("OffsetCommit", 9, commit(&group, by_name));
+    for group in [&group, &none] {
+        for topics in [
+            json!(null),
+            json!([some(&id, &[0, 1, 2, 7]), some(&other_id, &[1])]),
+            json!([some(NO_ID, &[0, 1]), some(&id, &[0]), some(&zero(), &[3])]),
+            json!([]),
+        ] {
+            pair.both("OffsetFetch", TOPIC_IDS, ask(group, topics));
+        }
+    }
 })];
 
 /// A fetch of one partition with this session.

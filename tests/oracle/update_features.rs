@@ -42,6 +42,9 @@ pub const CASES: &[Case] = &[
             ("kraft.version", 0),
             ("eligible.leader.replicas.version", 0),
             ("eligible.leader.replicas.version", 1),
+            ("group.version", 0),
+            ("group.version", 1),
+            ("group.version", 2),
         ] {
             for kind in [UPGRADE, SAFE, UNSAFE] {
                 update(pair, v, &[(name, level, kind)], true);

@@ -115,11 +115,13 @@ fn look(client: &mut Client, args: &WatchArgs, is_first: bool) -> Result<Look, P
     // A group that is deleted meanwhile, or is of another kind, is not shown.
     let described = client.describe_groups(&picked);
     let commits = client.committed_offsets(&names, false);
-    let is_reached = |outcome: &Result<Group, ClientError>| match outcome {
-        Err(ClientError::Lost { .. } | ClientError::Connect { .. } | ClientError::TimedOut { .. }) => false,
-        _ => true,
+    let is_unreached = |outcome: &Result<Group, ClientError>| {
+        matches!(
+            outcome,
+            Err(ClientError::Lost { .. } | ClientError::Connect { .. } | ClientError::TimedOut { .. })
+        )
     };
-    if let Some((_, Err(error))) = described.iter().find(|(_, outcome)| !is_reached(outcome)) {
+    if let Some((_, Err(error))) = described.iter().find(|(_, outcome)| is_unreached(outcome)) {
         return Err(error.into());
     }
     let both = described
@@ -209,8 +211,6 @@ fn table(args: &WatchArgs, lines: &[(&Subject, &Seen)], look: &Look, before: Opt
     let columns =
         ["GROUP", "TOPIC", third, "STATE", "MEMBERS", "LAG", "LAG/S", "BEHIND", "READ/S", "WRITTEN/S"];
     let mut table = output::table(&columns);
-    // The width is cut by hand: a cell that is wrapped would move what stands below.
-    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     for (subject, seen) in lines {
         let (group, topic, partition) = subject;
         let change = change(subject, seen, look, before);

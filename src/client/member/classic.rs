@@ -11,25 +11,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::consumer_protocol_assignment as assigned;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    ConsumerProtocolAssignment, ConsumerProtocolSubscription, GroupId, HeartbeatRequest, JoinGroupRequest,
-    LeaveGroupRequest, SyncGroupRequest,
+    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::Request;
 
 use super::{Event, Seat};
-use crate::client::cluster::{Client, text, topic_name};
+use crate::client::cluster::{Client, text};
+use crate::client::embedded::{read_assignment, read_subscription, write_assignment, write_subscription};
 use crate::client::error::ClientError;
-use crate::client::groups::{Committer, read_assignment};
+use crate::client::groups::Committer;
 use crate::client::wire;
-use crate::protocol::message;
 use crate::types::{PartitionId, TopicPartition};
 
 const PROTOCOL_TYPE: &str = "consumer";
@@ -41,8 +38,6 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 const GROWTH_INTERVAL: Duration = Duration::from_secs(30);
 /// What the group may take longer than its rebalance timeout before an answer is taken for lost.
 const ANSWER_GRACE: Duration = Duration::from_secs(30);
-/// The layout of subscription and assignment that is written; readers take newer and older ones.
-const LAYOUT_VERSION: i16 = 1;
 
 #[derive(Default)]
 pub struct Classic {
@@ -86,11 +81,9 @@ impl Classic {
     }
 
     fn join(&mut self, seat: &mut Seat, client: &mut Client) -> Result<Event, ClientError> {
-        let topics = seat.settings.topics.iter().map(|name| text(name)).collect();
-        let subscription = ConsumerProtocolSubscription::default().with_topics(topics);
         let protocol = JoinGroupRequestProtocol::default()
             .with_name(text(ASSIGNOR))
-            .with_metadata(versioned(&subscription, "ConsumerProtocolSubscription")?);
+            .with_metadata(write_subscription(&seat.settings.topics));
         let request = JoinGroupRequest::default()
             .with_group_id(GroupId(text(&seat.settings.group)))
             .with_session_timeout_ms(SESSION_TIMEOUT_MS)
@@ -225,11 +218,11 @@ impl Classic {
         self.next_growth_look = Some(Instant::now() + GROWTH_INTERVAL);
         let assignments = assign_ranges(&subscribed, &self.assigned_counts);
         let encoded = |(id, owned): (String, Vec<TopicPartition>)| {
-            Ok(SyncGroupRequestAssignment::default()
+            SyncGroupRequestAssignment::default()
                 .with_member_id(text(&id))
-                .with_assignment(encode_assignment(&owned)?))
+                .with_assignment(write_assignment(&owned))
         };
-        assignments.into_iter().map(encoded).collect()
+        Ok(assignments.into_iter().map(encoded).collect())
     }
 
     pub fn acknowledge(&mut self) {
@@ -325,19 +318,11 @@ struct Subscriber {
     topics: Vec<String>,
 }
 
-/// A subscription is its version (i16), then Kafka's `ConsumerProtocolSubscription`. A member whose bytes
-/// are something else gets nothing.
 fn read_subscriber(member: &JoinGroupResponseMember) -> Subscriber {
-    let read =
-        member.metadata.first_chunk().map(|version| i16::from_be_bytes(*version)).and_then(|version| {
-            let body = member.metadata.slice(2..);
-            message::decode::<ConsumerProtocolSubscription>(body, version.clamp(0, 3)).ok()
-        });
-    let topics = read.map(|read| read.topics).unwrap_or_default();
     Subscriber {
         id: member.member_id.to_string(),
         instance: member.group_instance_id.as_ref().map(|id| id.to_string()),
-        topics: topics.iter().map(|name| name.to_string()).collect(),
+        topics: read_subscription(member.metadata.clone()),
     }
 }
 
@@ -368,31 +353,6 @@ fn assign_ranges(
     owned
 }
 
-fn encode_assignment(owned: &[TopicPartition]) -> Result<Bytes, ClientError> {
-    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-    for at in owned {
-        topics.entry(&at.topic).or_default().push(at.partition.0);
-    }
-    let topic = |(name, partitions): (&str, Vec<i32>)| {
-        assigned::TopicPartition::default().with_topic(topic_name(name)).with_partitions(partitions)
-    };
-    let assignment = ConsumerProtocolAssignment::default()
-        .with_assigned_partitions(topics.into_iter().map(topic).collect());
-    versioned(&assignment, "ConsumerProtocolAssignment")
-}
-
-/// A layout's version and its bytes, as members hand them to each other.
-fn versioned<T: kafka_protocol::protocol::Encodable>(
-    content: &T,
-    what: &'static str,
-) -> Result<Bytes, ClientError> {
-    let mut out = BytesMut::new();
-    out.put_i16(LAYOUT_VERSION);
-    message::encode_into(&mut out, content, LAYOUT_VERSION)
-        .map_err(|source| ClientError::Codec { what, source })?;
-    Ok(out.freeze())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,20 +378,5 @@ mod tests {
         assert_eq!(ranges(&[("a", "t"), ("b", "t u")], &[("t", 2), ("u", 2)]), ["a: t-0", "b: t-1 u-0 u-1"]);
         assert_eq!(ranges(&[("a", "t"), ("b", "t")], &[("t", 1)]), ["a: t-0", "b: "]);
         assert_eq!(ranges(&[("a", "u")], &[("t", 1)]), ["a: "]);
-    }
-
-    #[test]
-    fn what_a_leader_writes_a_member_reads() {
-        let at = |topic: &str, index| TopicPartition { topic: topic.into(), partition: PartitionId(index) };
-        let owned = vec![at("a", 0), at("a", 1), at("b", 7)];
-        assert_eq!(read_assignment(encode_assignment(&owned).unwrap()), owned);
-    }
-
-    #[test]
-    fn a_subscription_of_strange_bytes_has_no_topics() {
-        for bytes in [&b""[..], b"\0", b"\0\x01\x7f\xff\xff\xff"] {
-            let member = JoinGroupResponseMember::default().with_metadata(Bytes::copy_from_slice(bytes));
-            assert!(read_subscriber(&member).topics.is_empty());
-        }
     }
 }

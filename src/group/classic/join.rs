@@ -107,7 +107,7 @@ impl Groups {
             let id: Rc<str> = Rc::from(id);
             let mut group = ClassicGroup::new(id.clone(), context.now.wall_ms);
             outcome.applied_record(group.write());
-            self.groups.insert(id, Group::Classic(group));
+            self.groups.insert(id, Group::Classic(Box::new(group)));
         }
         if let Some(mut round) = self.round(id, context, outcome) {
             round.join(&joining);

@@ -93,7 +93,7 @@ impl Groups {
 
     fn classic_groups(&self) -> impl Iterator<Item = &ClassicGroup> {
         self.groups.values().filter_map(|group| match group {
-            Group::Classic(group) => Some(group),
+            Group::Classic(group) => Some(&**group),
             Group::Consumer(_) => None,
         })
     }
@@ -117,7 +117,7 @@ impl Groups {
             None => self.groups.remove(&id),
             Some(value) => {
                 let group = ClassicGroup::from_record(value, id.clone());
-                self.groups.insert(id, Group::Classic(group))
+                self.groups.insert(id, Group::Classic(Box::new(group)))
             }
         };
         if let Some(Group::Classic(group)) = before {

@@ -313,7 +313,7 @@ impl Groups {
 fn group_mut<'a>(groups: &'a mut ahash::AHashMap<Rc<str>, Group>, id: &str) -> &'a mut ConsumerGroup {
     if !groups.contains_key(id) {
         let group = ConsumerGroup::new(id);
-        groups.insert(group.id.clone(), Group::Consumer(group));
+        groups.insert(group.id.clone(), Group::Consumer(Box::new(group)));
     }
     match groups.get_mut(id) {
         Some(Group::Consumer(group)) => group,

@@ -110,7 +110,7 @@ impl Groups {
             _ => {
                 let mut group = ConsumerGroup::new(id);
                 group.apply(record);
-                self.groups.insert(group.id.clone(), Group::Consumer(group));
+                self.groups.insert(group.id.clone(), Group::Consumer(Box::new(group)));
             }
         }
     }

@@ -70,6 +70,7 @@ impl Owners {
     }
 
     /// How many partitions have an owner.
+    #[cfg(test)]
     pub fn owned_count(&self) -> usize {
         self.topics.values().map(|owners| owners.owned).sum()
     }

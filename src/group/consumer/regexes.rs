@@ -18,6 +18,9 @@ use crate::metadata::Image;
 /// A group resolves its expressions no more often than this.
 pub const REFRESH_MIN_INTERVAL_MS: i64 = 10_000;
 
+/// Compiled expressions that a group keeps; those beyond are compiled for each refresh. One may take a mebibyte.
+const COMPILED_MAX: usize = 16;
+
 /// What an expression matched.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Resolved {
@@ -55,10 +58,6 @@ impl Regexes {
     /// The subscribers of one of the expressions; `None` where nobody subscribes to any.
     pub fn subscriber_count_of_any(&self) -> Option<usize> {
         self.subscribers.values().next().copied()
-    }
-
-    pub fn subscribed(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
-        self.subscribers.keys()
     }
 
     pub fn resolved(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Resolved)> {
@@ -107,7 +106,9 @@ impl Regexes {
 
     /// Keeps a compiled expression for as long as it has subscribers.
     pub fn keep_compiled(&mut self, regex: &str, compiled: Arc<TopicRegex>) {
-        if let Some((regex, _)) = self.subscribers.get_key_value(regex) {
+        if self.compiled.len() < COMPILED_MAX
+            && let Some((regex, _)) = self.subscribers.get_key_value(regex)
+        {
             self.compiled.insert(regex.clone(), compiled);
         }
     }
@@ -166,14 +167,15 @@ struct Found {
 }
 
 fn resolve(image: &Image, regexes: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>) -> Vec<Found> {
-    let resolve = |(regex, compiled): (Arc<str>, Option<Arc<TopicRegex>>)| {
+    let resolve = |(at, (regex, compiled)): (usize, (Arc<str>, Option<Arc<TopicRegex>>))| {
         // It was checked when a member brought it; one that another broker took may still be refused here.
         let compiled = compiled.or_else(|| regex::compile(&regex).map(Arc::new).ok());
         let matched =
             image.topics().filter(|topic| compiled.as_ref().is_some_and(|it| it.matches(&topic.name)));
-        Found { topics: names(matched.map(|topic| &*topic.name)), regex, compiled }
+        let topics = names(matched.map(|topic| &*topic.name));
+        Found { topics, regex, compiled: compiled.filter(|_| at < COMPILED_MAX) }
     };
-    regexes.into_iter().map(resolve).collect()
+    regexes.into_iter().enumerate().map(resolve).collect()
 }
 
 impl Groups {

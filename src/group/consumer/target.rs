@@ -131,6 +131,9 @@ fn assignor(group: &ConsumerGroup, context: &Context<'_>) -> Assignor {
     preferred.unwrap_or_else(|| super::default_assignor(context.settings))
 }
 
+/// Where the shared names of a subscription are, and its expression.
+type Subscription<'a> = (*const Arc<str>, Option<&'a str>);
+
 fn spec(group: &ConsumerGroup, image: &Image) -> Spec {
     let mut ids: AHashMap<&str, TopicId> = AHashMap::default();
     let mut partition_counts = AHashMap::default();
@@ -141,7 +144,7 @@ fn spec(group: &ConsumerGroup, image: &Image) -> Spec {
         }
     }
     // Members with the same names (which are shared) and expression share one list of topics.
-    let mut lists: AHashMap<(*const Arc<str>, Option<&str>), Arc<[TopicId]>> = AHashMap::default();
+    let mut lists: AHashMap<Subscription<'_>, Arc<[TopicId]>> = AHashMap::default();
     let members = group.members.values().map(|member| {
         let (names, regex) = (&member.profile.topics, member.profile.regex());
         let key = (names.as_ptr(), regex.map(|regex| &**regex));

@@ -182,7 +182,8 @@ impl Groups {
             // Whoever commits without being a member makes an empty group.
             None => {
                 let name: Rc<str> = key.group.into();
-                self.groups.insert(name.clone(), Group::Classic(ClassicGroup::simple(name.clone())));
+                self.groups
+                    .insert(name.clone(), Group::Classic(Box::new(ClassicGroup::simple(name.clone()))));
                 name
             }
         };

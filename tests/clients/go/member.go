@@ -48,7 +48,7 @@ func member(library, bootstrap, text string) {
 var saying sync.Mutex
 
 func say(event string, rest map[string]any) {
-	line := map[string]any{"event": event}
+	line := map[string]any{"event": event, "at": time.Now().UnixMilli()}
 	for name, value := range rest {
 		line[name] = value
 	}

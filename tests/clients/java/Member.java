@@ -210,7 +210,7 @@ final class Member implements ConsumerRebalanceListener {
     }
 
     static synchronized void say(String event, String rest) {
-        System.out.println("{\"event\":" + quoted(event) + rest + "}");
+        System.out.println("{\"event\":" + quoted(event) + ",\"at\":" + System.currentTimeMillis() + rest + "}");
         System.out.flush();
     }
 }

@@ -5,6 +5,7 @@ A kind is a client and a protocol: `confluent` speaks the classic one, `confluen
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ class Lacks:
     """What a library cannot do, and so stays untested with it."""
 
     regex = {"sarama", "kafkajs"}  # kafkajs looks once, when it subscribes
+    deletion = {"java-4.1/consumer"}  # its network thread may fail on a topic id that is gone
     instance = {"kafkajs", "franz-go/consumer"}  # the latter never tells that it leaves for a while
     automatic = {"franz-go/consumer"}
     poll_limit = {"kafkajs", "aiokafka", "franz-go", "sarama", "franz-go/consumer"}
@@ -127,6 +129,9 @@ def regex(kind):
         group.settle(first, second)
         group.write(50)
         group.drained()
+        if kind in Lacks.deletion:
+            group.finish()
+            return
         gone = f"{group.name}-one"
         group.admin.delete_topics([gone])[gone].result(30)
         del group.topics[gone]
@@ -196,7 +201,7 @@ def alter(group, offsets):
 
 def together():
     """All kinds of classic members in one group, whoever of them leads it."""
-    group, _ = group_of("together", "classic", session_ms=6000)
+    group, _ = group_of("together", "classic", session_ms=4000)
     with group:
         group.create(group.name, 16)
         group.watch()
@@ -293,8 +298,9 @@ def main():
     # Cases wait for sessions to end more than they compute.
     with ThreadPoolExecutor(int(os.environ.get("AT_ONCE", "4"))) as pool:
         failures = [f for f in pool.map(lambda chosen: run(*chosen), chosen) if f]
-    print("\n".join(failures))
-    sys.exit(bool(failures))
+    if failures:
+        sys.exit("\n".join(failures))  # what members said stays in the scratch directory, for a look
+    shutil.rmtree(SCRATCH)
 
 
 main()

@@ -15,7 +15,7 @@ const dirty = new Set(); // the names of those that are not committed so far
 let paused = Promise.resolve();
 
 function say(event, rest = {}) {
-  process.stdout.write(JSON.stringify({ event, ...rest }) + "\n");
+  process.stdout.write(JSON.stringify({ event, at: Date.now(), ...rest }) + "\n");
 }
 
 const joinAndSync = ConsumerGroup.prototype.joinAndSync;

@@ -16,7 +16,7 @@ POLL_MS = 100
 
 
 def say(event, **rest):
-    print(json.dumps({"event": event, **rest}), flush=True)
+    print(json.dumps({"event": event, "at": time.time_ns() // 1_000_000, **rest}), flush=True)
 
 
 class Account:
@@ -233,7 +233,8 @@ class KafkaPython:
         return self.consumer._coordinator._generation.generation_id
 
     def poll(self):
-        found = self.consumer.poll(timeout_ms=POLL_MS)
+        # Where a poll ends in the middle of a join, 3.0.12 may never finish it; a longer one seldom does.
+        found = self.consumer.poll(timeout_ms=10 * POLL_MS)
         return [(r.topic, r.partition, r.offset) for records in found.values() for r in records]
 
     def commit(self, how, positions):
