@@ -165,10 +165,12 @@ impl World {
         if client.away {
             return;
         }
+        // Who reports without a partition that it was told to take has given it up: it must not take it later.
+        let says = says || client.lost;
         if says && let Some(told) = client.told.take() {
             client.owned = told;
         }
-        let request = client.request(says || client.lost);
+        let request = client.request(says);
         let answer = self.it.decide(|groups, context, outcome| {
             groups.consumer_heartbeat(&request, &crate::group::testing::client("c"), context, outcome)
         });

@@ -765,4 +765,78 @@ mod large {
         it.check_replay();
         assert_eq!(it.works.len(), 1, "and the next is under way");
     }
+
+    /// A member that takes what it is told and reports it with its next heartbeat.
+    struct Reader {
+        id: String,
+        epoch: i32,
+        owned: Vec<(TopicId, Vec<i32>)>,
+        reports: bool,
+    }
+
+    impl Reader {
+        fn beats(&mut self, it: &mut Fixture, topics: &[&str]) {
+            let request = match self.epoch {
+                0 => join(&self.id, topics),
+                epoch if self.reports => {
+                    let owned: Vec<_> = self.owned.iter().map(|(id, list)| (*id, &list[..])).collect();
+                    owning(&self.id, epoch, &owned)
+                }
+                epoch => beat(&self.id, epoch),
+            };
+            let answer = it.decide(|groups, context, outcome| {
+                groups.consumer_heartbeat(&request, &client("c"), context, outcome)
+            });
+            let answer = answer.expect("the heartbeat is taken");
+            self.epoch = answer.member_epoch;
+            self.reports = false;
+            if let Some(told) = assigned(&answer) {
+                (self.owned, self.reports) = (told, true);
+            }
+        }
+    }
+
+    /// Rounds of heartbeats until the group is stable.
+    fn rounds(it: &mut Fixture, readers: &mut [Reader], topics: &[&str]) -> usize {
+        for round in 1..20 {
+            readers.iter_mut().for_each(|reader| reader.beats(it, topics));
+            it.work();
+            it.step(5_000);
+            if it.consumers().state_name() == "Stable" && readers.iter().all(|reader| !reader.reports) {
+                return round;
+            }
+        }
+        panic!("the group does not come to rest");
+    }
+
+    #[test]
+    fn two_thousand_members_over_ten_thousand_partitions_settle_and_little_moves_when_one_goes() {
+        let mut it = Fixture::new();
+        let names: Vec<String> = (0..100).map(|i| format!("t{i}")).collect();
+        for name in &names {
+            it.topic(name, 100);
+        }
+        let topics: Vec<&str> = names.iter().map(String::as_str).collect();
+        let reader = |i: usize| Reader { id: format!("m{i}"), epoch: 0, owned: Vec::new(), reports: false };
+        let mut readers: Vec<Reader> = (0..2_000).map(reader).collect();
+        assert!(rounds(&mut it, &mut readers, &topics) <= 6);
+        assert!(readers.iter().all(|reader| reader.owned.iter().map(|it| it.1.len()).sum::<usize>() == 5));
+        it.check_replay();
+        // Heartbeats that change nothing store nothing.
+        let written = it.log.len();
+        readers.iter_mut().for_each(|reader| reader.beats(&mut it, &topics));
+        assert_eq!(it.log.len(), written);
+        // One goes and another comes: only what moves is written, besides an epoch a member for each of both.
+        let gone = readers.pop().expect("there are some");
+        it.decide(|groups, context, outcome| {
+            groups.consumer_heartbeat(&beat(&gone.id, -1), &client("c"), context, outcome)
+        })
+        .expect("it leaves");
+        assert!(rounds(&mut it, &mut readers, &topics) <= 3);
+        readers.push(reader(5_000));
+        assert!(rounds(&mut it, &mut readers, &topics) <= 5);
+        let targets = it.records()[written..].iter().filter(|record| record.kind() == 7).count();
+        assert!(targets <= 5 + 6 + 2, "{targets} targets changed");
+        it.check_replay();
+    }
 }

@@ -51,6 +51,8 @@ struct Member {
     protocols: usize,
     join: Option<Ticket>,
     sync: Option<Ticket>,
+    /// What it was when it last asked to synchronise.
+    synced_as: (String, i32),
 }
 
 struct World {
@@ -150,7 +152,9 @@ impl World {
             .with_member_id(text(&member.id))
             .with_group_instance_id(member.instance.as_deref().map(text))
             .with_assignments(assignments);
+        let synced_as = (member.id.clone(), generation);
         let ticket = self.fixture.sync_by(&request, 4);
+        self.members[at].synced_as = synced_as;
         let before = self.members[at].sync.replace(ticket);
         self.left.extend(before.map(|ticket| ticket.0));
     }
@@ -268,8 +272,13 @@ impl World {
         member.sync = None;
         if response.error_code == 0 && !response.assignment.is_empty() {
             let assigned = String::from_utf8(response.assignment.to_vec()).unwrap();
-            let own = member.instance.as_ref().unwrap_or(&member.id);
-            assert_eq!(assigned, format!("{}/{own}", member.generation), "another's assignment");
+            // Whoever goes by the id of a static member gets what is that one's.
+            let (id, generation) = &member.synced_as;
+            let own = match id.starts_with('i') {
+                true => &id[..id.len() - "-00000000-0000-0000-0000-000000000000".len()],
+                false => &**id,
+            };
+            assert_eq!(assigned, format!("{generation}/{own}"), "another's assignment");
         }
     }
 

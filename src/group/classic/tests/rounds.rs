@@ -303,8 +303,8 @@ fn members_that_do_not_synchronise_in_time_are_taken_away() {
     let ids: Vec<_> = joined.iter().map(|response| response.member_id.to_string()).collect();
     fixture.sync(&ids[0], 1, &[]);
     for _ in 0..12 {
-        fixture.step(REBALANCE_MS as u64 / 12);
         ids.iter().for_each(|id| assert_eq!(fixture.heartbeat(id, 1), 0));
+        fixture.step(REBALANCE_MS as u64 / 12);
     }
     assert_eq!(fixture.state(), State::PreparingRebalance);
     assert!(!fixture.classic().members.contains(&ids[1]));
