@@ -98,6 +98,8 @@ pub struct Client {
 pub enum Timer {
     Classic(classic::Timer),
     Consumer(consumer::Timer),
+    /// Everything was replayed: the looks for what has expired begin one interval later, as in Kafka.
+    Loaded,
     /// Offsets and empty groups are looked through for what has expired.
     Expiry,
 }
@@ -235,6 +237,10 @@ impl Groups {
             match timer {
                 Timer::Classic(timer) => self.classic_timer(timer, context, outcome),
                 Timer::Consumer(timer) => self.consumer_timer(timer, context, outcome),
+                Timer::Loaded => {
+                    let every_ms = context.settings.offsets_retention_check_interval_ms;
+                    self.timers.set(Timer::Expiry, context.now.ticks_ms + every_ms);
+                }
                 Timer::Expiry => {
                     self.expire_offsets(context, outcome);
                     // Its next step may be due at once; what it has deleted is to be applied before.
@@ -287,7 +293,7 @@ impl StateMachine for Groups {
     fn loaded(&mut self, now: Now) {
         self.classic_loaded(now);
         self.consumers_loaded(now);
-        self.timers.set(Timer::Expiry, now.ticks_ms);
+        self.timers.set(Timer::Loaded, now.ticks_ms);
     }
 
     fn parts(&self) -> Vec<Rc<str>> {
