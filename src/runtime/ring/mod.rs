@@ -269,21 +269,25 @@ impl Ring {
                 tasks::yield_now().await;
             } else if spin.goes_on() {
                 glommio::executor().yield_task_queue_now().await;
-            } else {
-                self.park(&sleep, &mut keeper).await;
+            } else if !self.park(&sleep, &mut keeper).await {
+                // Whatever the reason, the other tasks of this core have their turn.
+                glommio::executor().yield_task_queue_now().await;
             }
         }
         self.closed.set(true);
         sleep.end().await;
     }
 
-    /// Sleeps until the kernel, another core or a task of this core has work for the ring.
-    async fn park(&self, sleep: &Sleep, keeper: &mut Keeper) {
+    /// Sleeps until the kernel, another core or a task of this core has work for the ring; false where it has
+    /// some already.
+    async fn park(&self, sleep: &Sleep, keeper: &mut Keeper) -> bool {
         self.uring.borrow_mut().completion().enable_eventfd();
-        // From here work that arrives signals the eventfd, unless the enter below already sees it: the flag
+        // From here work that arrives signals the eventfd, unless the enters below already see it: the flag
         // must be visible before the kernel's list of work is looked at.
         fence(Ordering::SeqCst);
-        if self.turn(true) == 0 && !self.has_work() && self.bell.park() {
+        let enters_max = 2 + self.in_flight.get() / WORK_BY_ENTER;
+        let parks = is_quiet(enters_max, || self.turn(true), || self.has_work()) && self.bell.park();
+        if parks {
             std::future::poll_fn(|cx| {
                 if self.nudged(cx.waker()) || sleep.woken.poll(cx).is_ready() {
                     return Poll::Ready(());
@@ -296,9 +300,10 @@ impl Ring {
             self.bell.unpark();
         }
         self.uring.borrow_mut().completion().disable_eventfd();
+        parks
     }
 
-    /// Whether the kernel has more to do for the ring than it did in the last enter.
+    /// Whether the kernel says that it has more to do for the ring than it did in the last enter.
     fn has_work(&self) -> bool {
         let mut uring = self.uring.borrow_mut();
         let submission = uring.submission();
@@ -460,6 +465,24 @@ impl Keeper {
     }
 }
 
+/// How many pieces of work the kernel does in one enter (its IO_LOCAL_TW_DEFAULT_MAX).
+const WORK_BY_ENTER: usize = 20;
+
+/// Whether the kernel has nothing to do for the ring. Its flag for more work is set after the work was listed,
+/// so when an enter comes between the two it stays set though nothing is listed, until other work comes. It is
+/// believed for as many enters as the work of all operations can take, and no longer.
+fn is_quiet(enters_max: usize, mut enter: impl FnMut() -> usize, has_work: impl Fn() -> bool) -> bool {
+    for _ in 0..enters_max {
+        if enter() > 0 {
+            return false;
+        }
+        if !has_work() {
+            return true;
+        }
+    }
+    true
+}
+
 /// The operations by slot. An id is the slot's index with a generation above it.
 #[derive(Default)]
 struct Ops {
@@ -599,6 +622,23 @@ mod tests {
 
     fn one_core<Fut: Future<Output = ()> + 'static>(start: impl Fn() -> Fut + Send + Clone + 'static) {
         run(&RuntimeOptions { cores: vec![0], name: "test".into() }, start).expect("a core can be made");
+    }
+
+    #[test]
+    fn a_flag_that_stays_set_without_work_keeps_nobody_awake() {
+        let entered = Cell::new(0);
+        let enter = |gives: usize| {
+            let entered = &entered;
+            move || {
+                entered.set(entered.get() + 1);
+                gives
+            }
+        };
+        assert!(is_quiet(5, enter(0), || true), "work that is only claimed");
+        assert_eq!(entered.take(), 5, "it is looked for in every enter that it may take");
+        assert!(is_quiet(5, enter(0), || false));
+        assert_eq!(entered.take(), 1);
+        assert!(!is_quiet(5, enter(3), || true), "there are completions to hand out");
     }
 
     #[test]
