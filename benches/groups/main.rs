@@ -6,16 +6,20 @@
 //!     cargo bench --bench groups -- --only big --members 2000 --partitions 10000
 //!     cargo bench --bench groups -- --only many --groups 10000
 //!     cargo bench --bench groups -- --only cost
+//!     cargo bench --bench groups -- --only produce --members 2000 --partitions 10000
 //!
 //! `cost`: 64 connections, each a member of a group of its own, heartbeat after heartbeat and commit after
 //! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
 //! every member is replaced by a new one in turn, and all leave; a row says how long it took until every member
 //! had what the group's newest assignment gives it, what the broker's CPU time and the members' heartbeats
 //! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
+//! `produce`: how long a producer's requests take while members of the large group are replaced, beside a group
+//! that only beats, in pairs.
 
 #[path = "../bare.rs"]
 mod bare;
 mod brokers;
+mod latency;
 mod load;
 mod members;
 
@@ -57,6 +61,9 @@ fn main() {
     }
     if wanted("big") {
         each_broker(&options, |name, broker| big(name, broker, &options));
+    }
+    if wanted("produce") {
+        each_broker(&options, |name, broker| produce(name, broker, &options));
     }
     if wanted("many") {
         each_broker(&options, |name, broker| many(name, broker, &options));
@@ -136,6 +143,34 @@ fn big(name: &str, broker: Broker, options: &Options) {
             done.stopped
         );
     }
+}
+
+// ---- a producer beside a large group ----------------------------------------------------------------
+
+const PAIRS: usize = 7;
+/// Members that are replaced while the producer is measured.
+const REPLACED: usize = 200;
+
+fn produce(name: &str, broker: Broker, options: &Options) {
+    let mut group = BigGroup::new(&broker.address, options.members, options.partitions);
+    latency::prepare(&broker.address);
+    group.run(Step::Join);
+    let (mut calm_ms, mut busy_ms) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        let producer = latency::Producer::start(&broker.address);
+        group.beat(Duration::from_secs(options.seconds));
+        calm_ms.push(producer.stop());
+        let producer = latency::Producer::start(&broker.address);
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_secs(options.seconds) {
+            group.run_some(Step::Restart, REPLACED);
+        }
+        busy_ms.push(producer.stop());
+    }
+    let (calm_ms, busy_ms) = (median(calm_ms), median(busy_ms));
+    println!("{name}: produce beside a group of {} members, p99.9, median of {PAIRS} pairs", options.members);
+    println!("  {:<28}{calm_ms:>8.2} ms", "the group only beats");
+    println!("  {:<28}{busy_ms:>8.2} ms  {:.2} times", "members are replaced", busy_ms / calm_ms);
 }
 
 // ---- many small groups ------------------------------------------------------------------------------

@@ -198,8 +198,25 @@ impl BigGroup {
         }
     }
 
-    /// Runs a step until every member has what the newest assignment gives it.
+    /// Runs a step for all members until every one has what the newest assignment gives it.
     pub fn run(&mut self, step: Step) -> Done {
+        self.run_some(step, self.members.len())
+    }
+
+    /// Lets every member beat when it is due.
+    pub fn beat(&mut self, time: Duration) {
+        let (began, mut answers) = (Instant::now(), Vec::new());
+        while began.elapsed() < time {
+            self.beat_those_due();
+            self.load.poll(Duration::from_millis(10), &mut answers);
+            for (number, answer) in answers.drain(..) {
+                self.answered(number, decode::<ConsumerGroupHeartbeatRequest>(VERSION, answer), Step::Join);
+            }
+        }
+    }
+
+    /// Runs a step for the first `count` members until every one has what the newest assignment gives it.
+    pub fn run_some(&mut self, step: Step, count: usize) -> Done {
         let began = Instant::now();
         (self.heartbeats, self.stopped) = (0, 0);
         self.members.iter_mut().for_each(|member| member.given_up.clear());
@@ -210,7 +227,7 @@ impl BigGroup {
             let moving =
                 (0..next).filter(|&number| self.members[number].under_way && self.on_its_way(number, step));
             let room = AT_A_TIME.saturating_sub(moving.count());
-            for _ in 0..room.min(self.members.len() - next) {
+            for _ in 0..room.min(count - next) {
                 self.start(next, step);
                 next += 1;
             }
@@ -219,7 +236,7 @@ impl BigGroup {
             for (number, answer) in answers.drain(..) {
                 self.answered(number, decode::<ConsumerGroupHeartbeatRequest>(VERSION, answer), step);
             }
-            if next == self.members.len() && self.is_done(step) {
+            if next == count && self.is_done(step) {
                 break;
             }
             assert!(began.elapsed() < Duration::from_secs(900), "the group does not converge");
