@@ -15,6 +15,7 @@ pub mod controller;
 #[cfg(test)]
 mod decision_tests;
 pub mod elections;
+mod error;
 
 pub mod features;
 #[cfg(test)]

@@ -3,8 +3,6 @@
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
-use crate::config::{ConfigError, ErrorKind};
-
 /// An error of one topic, resource or whole request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
@@ -72,17 +70,5 @@ pub fn code_and_text(outcome: &Result<(), ApiError>) -> (i16, Option<StrBytes>) 
     match outcome {
         Ok(()) => (0, None),
         Err(e) => (e.code(), e.text()),
-    }
-}
-
-impl From<ConfigError> for ApiError {
-    fn from(e: ConfigError) -> ApiError {
-        let error = match e.kind {
-            ErrorKind::InvalidConfig => ResponseError::InvalidConfig,
-            ErrorKind::InvalidRequest => ResponseError::InvalidRequest,
-            ErrorKind::InvalidTopic => ResponseError::InvalidTopicException,
-            ErrorKind::UnknownServerError => return ApiError::bare(ResponseError::UnknownServerError),
-        };
-        ApiError::new(error, e.message)
     }
 }
