@@ -26,7 +26,7 @@ use crate::types::{PartitionId, ShardId, TopicId};
 /// How exact deadlines are.
 const TICK_EVERY: Duration = Duration::from_millis(50);
 /// How often a core without coordinators looks whether it has one.
-const IDLE_EVERY: Duration = Duration::from_millis(1_000);
+const IDLE_EVERY: Duration = Duration::from_millis(250);
 
 /// The coordinators of one core, by partition.
 #[derive(Default)]
