@@ -50,7 +50,16 @@ pub async fn handle(
                 .with_node_id(BrokerId(node.0))
                 .with_host(StrBytes::from_string(at.host))
                 .with_port(at.port.into()),
-            Err(error) => coordinator.with_error_code(error.code()).with_node_id(BrokerId(-1)).with_port(-1),
+            Err(error) => {
+                // A kind that nobody knows fails in Kafka as the request as a whole, with that code's sentence.
+                let known = [GROUP, TRANSACTION, SHARE].contains(&asked.key_type);
+                let message = ApiError::general(error).text().filter(|_| !known).unwrap_or_default();
+                coordinator
+                    .with_error_code(error.code())
+                    .with_error_message(Some(message))
+                    .with_node_id(BrokerId(-1))
+                    .with_port(-1)
+            }
         });
     }
     FindCoordinatorResponse::default().with_coordinators(coordinators)

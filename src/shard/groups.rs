@@ -23,7 +23,7 @@ use crate::runtime::broadcast::View;
 use crate::runtime::tasks::{self, Queue};
 use crate::types::{PartitionId, ShardId, TopicId};
 
-/// How exact deadlines are.
+/// How late a deadline may be seen where no request comes.
 const TICK_EVERY: Duration = Duration::from_millis(50);
 /// How often a core without coordinators looks whether it has one.
 const IDLE_EVERY: Duration = Duration::from_millis(250);
@@ -95,6 +95,7 @@ impl GroupCoordinator {
         &self,
         decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
     ) -> Result<R, Unavailable> {
+        self.tick_if_due();
         let (decided, within_ms) = self.with_context(|context| {
             let decided = self.machine.decide(|groups, outcome| decide(groups, context, outcome));
             (decided, context.settings.offsets_commit_timeout_ms)
@@ -114,6 +115,7 @@ impl GroupCoordinator {
         &self,
         decide: impl FnOnce(&mut Groups, &Context<'_>, Ticket, &mut Outcome),
     ) -> Result<Answer, Unavailable> {
+        self.tick_if_due();
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (answer, answered) = flume::bounded(1);
         self.waiting.borrow_mut().insert(ticket, answer);
@@ -125,6 +127,19 @@ impl GroupCoordinator {
             return Err(reason);
         }
         answered.recv_async().await.map_err(|_stopped| Unavailable::NotHere)
+    }
+
+    /// Does what is due, so that whoever comes behind a deadline finds it passed; false where nothing was.
+    fn tick_if_due(&self) -> bool {
+        let now_ms = clock::monotonic_ms();
+        let due = |groups: &Groups| groups.next_tick_ms().is_some_and(|at| at <= now_ms);
+        if self.peek(due) != Some(true) {
+            return false;
+        }
+        let _gone = self.decide(|groups, context, outcome| {
+            groups.tick(context, outcome);
+        });
+        true
     }
 
     fn decide(
@@ -327,18 +342,13 @@ impl Shard {
         loop {
             let coordinators = self.group_coordinators();
             let idle = coordinators.is_empty();
-            let now_ms = clock::monotonic_ms();
             for coordinator in coordinators {
                 if coordinator.machine.needs_load() && !self.stopping.get() {
                     coordinator.waiting.take();
                     coordinator.load();
                 }
                 coordinator.rewrite_if_grown();
-                let due = |groups: &Groups| groups.next_tick_ms().is_some_and(|at| at <= now_ms);
-                if coordinator.peek(due) == Some(true) {
-                    let _gone = coordinator.decide(|groups, context, outcome| {
-                        groups.tick(context, outcome);
-                    });
+                if coordinator.tick_if_due() {
                     tasks::yield_now().await;
                 }
             }
