@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreateTopicsRequest,
-    FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, CreatePartitionsRequest,
+    CreateTopicsRequest, FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -34,13 +35,27 @@ fn topic_name() -> TopicName {
     TopicName(StrBytes::from_static_str(TOPIC))
 }
 
+/// Both brokers make fewer than ten thousand partitions in a request.
+const PARTITIONS_AT_ONCE: i32 = 5_000;
+
 /// Makes the topic and the offsets topic, and waits until both serve.
 fn prepare(load: &mut Load, partitions: i32) {
     let topic = CreatableTopic::default()
         .with_name(topic_name())
-        .with_num_partitions(partitions)
+        .with_num_partitions(partitions.min(PARTITIONS_AT_ONCE))
         .with_replication_factor(1);
-    load.call(0, 5, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000));
+    let made =
+        load.call(0, 5, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000));
+    assert_eq!(made.topics[0].error_code, 0, "{:?}", made.topics[0].error_message);
+    if partitions > PARTITIONS_AT_ONCE {
+        let topic = CreatePartitionsTopic::default()
+            .with_name(topic_name())
+            .with_count(partitions)
+            .with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
+        let grown = load.call(0, 1, &request);
+        assert_eq!(grown.results[0].error_code, 0, "{:?}", grown.results[0].error_message);
+    }
     let began = Instant::now();
     loop {
         let find = FindCoordinatorRequest::default().with_key(text("ready"));
