@@ -5,10 +5,7 @@ use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId};
 
 use super::errors::Code;
-use super::{Context, consumer_groups_enabled};
-
-/// The operations on a group, as bits by Kafka's numbers: what everyone may do where nobody is refused.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+use super::{Context, GROUP_OPERATIONS, consumer_groups_enabled};
 
 pub async fn handle(
     context: &Context,
@@ -30,9 +27,7 @@ pub async fn handle(
         }
         let name = id.0.clone();
         let told = shard
-            .on_group(&id, move |coordinator| async move {
-                coordinator.ask(|groups, context, _| groups.describe_consumer_group(&name, context)).await
-            })
+            .ask_group(&id, move |groups, context, _| groups.describe_consumer_group(&name, context))
             .await;
         groups.push(match told {
             Ok(group) if asked.include_authorized_operations && group.error_code == 0 => {

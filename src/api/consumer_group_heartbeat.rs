@@ -5,7 +5,6 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 
 use super::errors::Code;
 use super::{Context, consumer_groups_enabled};
-use crate::group::Client;
 use crate::group::consumer::check_heartbeat;
 use crate::protocol::api_error::ApiError;
 use crate::protocol::wire::StrBytes;
@@ -27,16 +26,11 @@ pub async fn handle(
         // Ids as Kafka makes them: 128 random bits, base64.
         asked.member_id = StrBytes::from_string(TopicId::random().to_string());
     }
-    let client = Client {
-        id: context.client_id.borrow().as_deref().unwrap_or_default().to_owned(),
-        host: format!("/{}", context.peer.ip()),
-    };
+    let client = context.group_client();
     let group = asked.group_id.0.clone();
     let decided = shard
-        .on_group(&group, move |coordinator| async move {
-            let decide = coordinator
-                .ask(|groups, context, outcome| groups.consumer_heartbeat(&asked, &client, context, outcome));
-            decide.await
+        .ask_group(&group, move |groups, context, outcome| {
+            groups.consumer_heartbeat(&asked, &client, context, outcome)
         })
         .await;
     match decided {

@@ -14,12 +14,8 @@ pub async fn handle(context: &Context, asked: DeleteGroupsRequest, _version: i16
     let mut results = Vec::with_capacity(names.len());
     for ids in super::groups_by_coordinator(context, names) {
         let own = ids.clone();
-        let deleted = context
-            .shard
-            .on_group(&ids[0], move |coordinator| async move {
-                coordinator.ask(|groups, _, outcome| groups.delete(&own, outcome)).await
-            })
-            .await;
+        let deleted =
+            context.shard.ask_group(&ids[0], move |groups, _, outcome| groups.delete(&own, outcome)).await;
         match deleted {
             Ok(deleted) => results.extend(deleted),
             Err(unavailable) => results.extend(ids.into_iter().map(|id| {

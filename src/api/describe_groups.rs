@@ -14,11 +14,7 @@ pub async fn handle(context: &Context, asked: DescribeGroupsRequest, version: i1
     let mut described = Vec::with_capacity(asked.groups.len());
     for ids in super::groups_by_coordinator(context, asked.groups) {
         let own = ids.clone();
-        let found = shard
-            .on_group(&ids[0], move |coordinator| async move {
-                coordinator.ask(|groups, _, _| groups.describe(&own, version)).await
-            })
-            .await;
+        let found = shard.ask_group(&ids[0], move |groups, _, _| groups.describe(&own, version)).await;
         match found {
             Ok(groups) => described.extend(groups),
             Err(unavailable) => described.extend(ids.into_iter().map(|id| refused(id, unavailable.code()))),

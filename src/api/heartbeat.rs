@@ -14,9 +14,7 @@ pub async fn handle(context: &Context, asked: HeartbeatRequest, _version: i16) -
     let group = asked.group_id.clone();
     let heard = context
         .shard
-        .on_group(&group, move |coordinator| async move {
-            coordinator.ask(|groups, context, outcome| groups.heartbeat(&asked, context, outcome)).await
-        })
+        .ask_group(&group, move |groups, context, outcome| groups.heartbeat(&asked, context, outcome))
         .await;
     let code = match heard {
         Ok(heard) => heard.err().map_or(NONE, |error| error.code()),

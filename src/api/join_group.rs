@@ -5,7 +5,7 @@ use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use super::Context;
 use super::errors::Code;
-use crate::group::{self, Answer, classic};
+use crate::group::{Answer, classic};
 use crate::protocol::wire::StrBytes;
 
 /// The first version in which the protocol's name may be null; before, it is empty.
@@ -19,12 +19,8 @@ pub async fn handle(context: &Context, asked: JoinGroupRequest, version: i16) ->
     let group = asked.group_id.clone();
     let answer = context
         .shard
-        .on_group(&group, move |coordinator| async move {
-            coordinator
-                .ask_later(|groups, context, ticket, outcome| {
-                    groups.join(&asked, version, &client, context, ticket, outcome);
-                })
-                .await
+        .ask_group_later(&group, move |groups, context, ticket, outcome| {
+            groups.join(&asked, version, &client, context, ticket, outcome);
         })
         .await;
     let response = match answer {
@@ -47,15 +43,4 @@ fn named_for(mut response: JoinGroupResponse, version: i16) -> JoinGroupResponse
         false => Some(name.unwrap_or(StrBytes::from_static_str(""))),
     };
     response
-}
-
-impl Context {
-    /// Who asks, as groups remember it.
-    fn group_client(&self) -> group::Client {
-        let id = self.client_id.borrow();
-        group::Client {
-            id: id.as_ref().map(|id| id.to_string()).unwrap_or_default(),
-            host: format!("/{}", self.peer.ip()),
-        }
-    }
 }

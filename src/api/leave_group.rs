@@ -17,9 +17,7 @@ pub async fn handle(context: &Context, asked: LeaveGroupRequest, version: i16) -
     let group = asked.group_id.clone();
     let left = context
         .shard
-        .on_group(&group, move |coordinator| async move {
-            coordinator.ask(|groups, context, outcome| groups.leave(&asked, version, context, outcome)).await
-        })
+        .ask_group(&group, move |groups, context, outcome| groups.leave(&asked, version, context, outcome))
         .await;
     match left {
         Ok(Ok(members)) if version < BATCHED_FROM => {

@@ -18,6 +18,7 @@ use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, GroupId};
 
+use crate::group;
 use crate::protocol::frame::{self, RequestHeader};
 use crate::protocol::message;
 use crate::protocol::offset_requests::{decode_commit, decode_fetch};
@@ -93,11 +94,21 @@ fn kept(text: &str) -> &str {
     &text[..text.floor_char_boundary(CLIENT_TEXT_BYTES_MAX)]
 }
 
+impl Context {
+    /// Who asks, as groups remember it.
+    fn group_client(&self) -> group::Client {
+        let id = self.client_id.borrow();
+        group::Client {
+            id: id.as_deref().unwrap_or_default().to_owned(),
+            host: format!("/{}", self.peer.ip()),
+        }
+    }
+}
+
 /// The operations on a topic, as bits by Kafka's numbers: what everyone may do where nobody is refused.
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The operations on the cluster.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
-
 /// The operations on a group.
 const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
@@ -117,9 +128,7 @@ fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupI
 
 /// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
 fn consumer_groups_enabled(shard: &Shard) -> bool {
-    let protocols = shard.server().text("group.coordinator.rebalance.protocols").map(str::to_owned);
-    let configured = protocols.is_some_and(|list| list.split(',').any(|name| name.trim() == "consumer"));
-    configured && shard.image().features.consumer_groups()
+    shard.group_settings().consumer_groups && shard.image().features.consumer_groups()
 }
 
 /// Whether a request gives the controller no time at all: Kafka answers REQUEST_TIMED_OUT then, and nothing is

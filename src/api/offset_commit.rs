@@ -35,10 +35,8 @@ pub async fn handle(context: &Context, mut asked: OffsetCommitRequest, version: 
     let request = asked.clone();
     let committed = context
         .shard
-        .on_group(&asked.group_id, move |coordinator| async move {
-            coordinator
-                .ask(|groups, context, outcome| groups.commit_offsets(&request, version, context, outcome))
-                .await
+        .ask_group(&asked.group_id, move |groups, context, outcome| {
+            groups.commit_offsets(&request, version, context, outcome)
         })
         .await;
     lines.merge(match committed {

@@ -30,9 +30,7 @@ pub async fn handle(
     let group = asked.group_id.clone();
     let deleted = context
         .shard
-        .on_group(&group, move |coordinator| async move {
-            coordinator.ask(|groups, context, outcome| groups.delete_offsets(&asked, context, outcome)).await
-        })
+        .ask_group(&group, move |groups, context, outcome| groups.delete_offsets(&asked, context, outcome))
         .await;
     match deleted {
         Ok(Ok(topics)) => lines.merge(topics),

@@ -61,12 +61,8 @@ async fn fetch(
     }
     let asked = Arc::new(asked);
     let request = asked.clone();
-    let fetched = context
-        .shard
-        .on_group(&asked.group_id, move |coordinator| async move {
-            coordinator.ask(|groups, _, _| groups.fetch_offsets(&request)).await
-        })
-        .await;
+    let fetched =
+        context.shard.ask_group(&asked.group_id, move |groups, _, _| groups.fetch_offsets(&request)).await;
     let code = match fetched {
         Ok(Ok(mut topics)) => {
             if version >= TOPIC_IDS_FROM {

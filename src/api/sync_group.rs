@@ -14,12 +14,8 @@ pub async fn handle(context: &Context, asked: SyncGroupRequest, version: i16) ->
     let group = asked.group_id.clone();
     let answer = context
         .shard
-        .on_group(&group, move |coordinator| async move {
-            coordinator
-                .ask_later(|groups, context, ticket, outcome| {
-                    groups.sync(&asked, version, context, ticket, outcome);
-                })
-                .await
+        .ask_group_later(&group, move |groups, context, ticket, outcome| {
+            groups.sync(&asked, version, context, ticket, outcome);
         })
         .await;
     match answer {

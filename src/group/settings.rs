@@ -19,6 +19,8 @@ pub struct Settings {
     pub group_max_session_timeout_ms: i32,
     pub group_initial_rebalance_delay_ms: u64,
     pub group_max_size: usize,
+    /// `group.coordinator.rebalance.protocols` names the consumer protocol.
+    pub consumer_groups: bool,
     pub consumer_max_size: usize,
     /// The first is the one that members get who name none.
     pub consumer_assignors: Vec<String>,
@@ -41,6 +43,10 @@ impl Settings {
         let server = &layers.server;
         let number = |name: &str| server.integer(name).unwrap_or(0);
         let millis = |name: &str| u64::try_from(number(name)).unwrap_or(0);
+        let names = |list: &str| {
+            let names = server.text(list).unwrap_or("").split(',').map(str::trim);
+            names.filter(|name| !name.is_empty())
+        };
         let policy = server.text("group.consumer.migration.policy").unwrap_or("").to_ascii_lowercase();
         let group_defaults = GroupConfig::resolve(server, &BTreeMap::new())
             .expect("the defaults of group keys were checked with the broker's configuration");
@@ -54,14 +60,9 @@ impl Settings {
             group_max_session_timeout_ms: server.group_max_session_timeout_ms,
             group_initial_rebalance_delay_ms: millis("group.initial.rebalance.delay.ms"),
             group_max_size: server.group_max_size as usize,
+            consumer_groups: names("group.coordinator.rebalance.protocols").any(|name| name == "consumer"),
             consumer_max_size: usize::try_from(number("group.consumer.max.size")).unwrap_or(0),
-            consumer_assignors: server
-                .text("group.consumer.assignors")
-                .unwrap_or("")
-                .split(',')
-                .map(|name| name.trim().to_owned())
-                .filter(|name| !name.is_empty())
-                .collect(),
+            consumer_assignors: names("group.consumer.assignors").map(str::to_owned).collect(),
             consumer_migration_policy: MigrationPolicy {
                 upgrade: matches!(policy.as_str(), "upgrade" | "bidirectional"),
                 downgrade: matches!(policy.as_str(), "downgrade" | "bidirectional"),

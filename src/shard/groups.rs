@@ -1,6 +1,6 @@
 //! The group coordinators of a core: one for each partition of the offsets topic that the core owns.
 //!
-//! A request finds its coordinator by [`Shard::on_group`]: the group's name gives the partition, the partition
+//! A request finds its coordinator by [`Shard::ask_group`]: the group's name gives the partition, the partition
 //! its core, and the closure runs there. The coordinator decides on the spot; what it decides to be done later
 //! (answers to those who wait, long computations, deadlines) is performed here.
 
@@ -246,11 +246,32 @@ impl Shard {
         Some((topic.id, PartitionId(group::partition_of(group, partitions))))
     }
 
-    /// Runs `f` with the coordinator of a group, on its core.
+    /// Has the coordinator of a group decide, as [`GroupCoordinator::ask`] says.
     ///
     /// # Errors
-    /// Where there is none here; what `f` gives else.
-    pub async fn on_group<R, Fut>(
+    /// Where there is none here, and those of `ask`.
+    pub async fn ask_group<R: Send + 'static>(
+        &self,
+        group: &str,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R + Send + 'static,
+    ) -> Result<R, Unavailable> {
+        self.on_group(group, |coordinator| async move { coordinator.ask(decide).await }).await
+    }
+
+    /// Has it decide on an answer that may come later, as [`GroupCoordinator::ask_later`] says.
+    ///
+    /// # Errors
+    /// Where there is none here, and those of `ask_later`.
+    pub async fn ask_group_later(
+        &self,
+        group: &str,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, Ticket, &mut Outcome) + Send + 'static,
+    ) -> Result<Answer, Unavailable> {
+        self.on_group(group, |coordinator| async move { coordinator.ask_later(decide).await }).await
+    }
+
+    /// Runs `f` with the coordinator of a group, on its core.
+    async fn on_group<R, Fut>(
         &self,
         group: &str,
         f: impl FnOnce(Rc<GroupCoordinator>) -> Fut + Send + 'static,
@@ -276,24 +297,17 @@ impl Shard {
         R: Send + 'static,
         Fut: Future<Output = R> + 'static,
     {
-        let mut posted = Vec::with_capacity(self.cores);
-        for core in 0..self.cores {
+        let of_core = move |shard: Rc<Shard>| {
             let f = f.clone();
-            let to = ShardId(u16::try_from(core).expect("cores are counted in 16 bits"));
-            let run = move |shard: Rc<Shard>| async move {
+            async move {
                 let mut found = Vec::new();
                 for coordinator in shard.group_coordinators() {
                     found.push(f(coordinator).await);
                 }
                 found
-            };
-            posted.push(post(to, run).await);
-        }
-        let mut found = Vec::new();
-        for reply in posted {
-            found.extend(reply.await.unwrap_or_default());
-        }
-        found
+            }
+        };
+        self.on_every_core(of_core).await.into_iter().flatten().collect()
     }
 
     fn group_coordinator(&self, partition: PartitionId) -> Option<Rc<GroupCoordinator>> {

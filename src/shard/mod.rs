@@ -436,30 +436,32 @@ impl Shard {
         &self,
         f: impl Fn(&Shard) -> Vec<R> + Clone + Send + 'static,
     ) -> Vec<R> {
+        let told = self.on_every_core(move |shard| std::future::ready(f(&shard))).await;
+        told.into_iter().flatten().collect()
+    }
+
+    /// Runs `f` on every core, side by side; what it gave on those that have not stopped, in their order.
+    async fn on_every_core<R, Fut>(&self, f: impl Fn(Rc<Shard>) -> Fut + Clone + Send + 'static) -> Vec<R>
+    where
+        R: Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
         let mut posted = Vec::with_capacity(self.cores);
         for core in 0..self.cores {
-            let f = f.clone();
             let to = ShardId(u16::try_from(core).expect("cores are counted in 16 bits"));
-            posted.push(post(to, move |shard| std::future::ready(f(&shard))).await);
+            posted.push(post(to, f.clone()).await);
         }
-        let mut gathered = Vec::new();
+        let mut given = Vec::with_capacity(self.cores);
         for reply in posted {
-            gathered.extend(reply.await.unwrap_or_default());
+            given.extend(reply.await);
         }
-        gathered
+        given
     }
 
     /// Has every core follow the image that was published last; ends when all have.
     pub async fn follow_everywhere(&self) {
         self.publish_layers();
-        let mut posted = Vec::with_capacity(self.cores);
-        for core in 0..self.cores {
-            let to = ShardId(u16::try_from(core).expect("cores are counted in 16 bits"));
-            posted.push(post(to, |shard| async move { shard.follow_image().await }).await);
-        }
-        for reply in posted {
-            let _stopped = reply.await;
-        }
+        self.on_every_core(|shard| async move { shard.follow_image().await }).await;
     }
 
     /// Publishes the configuration's layers again where the metadata changed a broker key.

@@ -37,6 +37,7 @@ class Member:
         self.latest = deque(maxlen=12)
         self.left = self.dismissed = False  # ended; and told to
         self.trouble = open(group.scratch / f"{group.name}-{name}.err", "w+")
+        self.account = open(group.scratch / f"{group.name}-{name}.said", "w")
         self.process = subprocess.Popen(
             [CALL, client, "member", json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.trouble, text=True, bufsize=1, env={**os.environ, "BOOTSTRAP": group.bootstrap},
@@ -46,6 +47,7 @@ class Member:
 
     def read(self):
         for line in self.process.stdout:
+            self.account.write(line)
             try:
                 event = json.loads(line)
             except ValueError:
@@ -53,6 +55,7 @@ class Member:
             with self.group.changed:
                 self.take(event)
                 self.group.changed.notify_all()
+        self.account.close()
         with self.group.changed:
             self.left = True
             self.owned = set()

@@ -124,10 +124,6 @@ impl Offsets {
         self.by_group.keys()
     }
 
-    pub fn has_group(&self, group: &str) -> bool {
-        self.by_group.contains_key(group)
-    }
-
     fn put(&mut self, group: &Rc<str>, topic: &str, partition: PartitionId, committed: Committed) {
         let topics = match self.by_group.get_mut(group) {
             Some(topics) => topics,
