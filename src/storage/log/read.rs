@@ -1,0 +1,116 @@
+//! The read side: slices of files by offset, offsets by timestamp. What the page cache lacks is read ahead off
+//! the core, and looked for again.
+
+use std::rc::Rc;
+
+use super::Log;
+use crate::storage::errors::StorageError;
+use crate::storage::file::{Cold, Miss, blocking};
+use crate::storage::reader::{ReadError, Slice};
+use crate::storage::state::State;
+use crate::types::{LeaderEpoch, Offset};
+
+impl Log {
+    /// The bytes of batches from `from` on; none at or above `below` (the high watermark), none unwritten.
+    /// `None`: nothing there yet. With `min_one` the first batch is whole even above `max_bytes`; without,
+    /// a first batch above `max_bytes` gives `None`.
+    pub fn read(
+        &self,
+        from: Offset,
+        below: Offset,
+        max_bytes: u32,
+        min_one: bool,
+    ) -> Result<Option<Slice>, ReadError> {
+        self.check_online()?;
+        let (log_start, log_end) = (self.log_start.get(), self.log_end.get());
+        if from < log_start || from > log_end {
+            return Err(ReadError::OutOfRange { log_start, log_end });
+        }
+        let below = below.min(self.written.get());
+        if from >= below {
+            return Ok(None);
+        }
+        let read = self.state.borrow_mut().read(from, below, self.written.get(), max_bytes, min_one);
+        read.map_err(|miss| match miss {
+            Miss::Cold(cold) => ReadError::Cold(cold),
+            Miss::Io(error) => ReadError::Offline(StorageError::io("read", &self.dir(), &error)),
+        })
+    }
+
+    /// Brings a range that a read found cold into the page cache.
+    pub async fn warm(&self, cold: Cold) -> Result<(), StorageError> {
+        /// Read along: who reads here goes on reading.
+        const AHEAD_BYTES: usize = 64 << 10;
+        blocking(move || {
+            let mut bytes = vec![0; (cold.length as usize).max(AHEAD_BYTES)];
+            match cold.file.read_at(&mut bytes, cold.position) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(StorageError::io("read", cold.file.path(), &error)),
+            }
+        })
+        .await
+    }
+
+    /// The bytes of a slice, for who has to look into them. Read off this core where they are not in memory.
+    pub async fn bytes_of(&self, slice: &Slice) -> Result<Vec<u8>, StorageError> {
+        let Slice { file, position, length, .. } = slice.clone();
+        blocking(move || {
+            let mut bytes = vec![0; length as usize];
+            match file.read_at(&mut bytes, position) {
+                Ok(count) => {
+                    bytes.truncate(count);
+                    Ok(bytes)
+                }
+                Err(error) => Err(StorageError::io("read", file.path(), &error)),
+            }
+        })
+        .await
+    }
+
+    /// The first record from the log's start on whose timestamp is at least `timestamp_ms`: its timestamp,
+    /// offset and leader epoch.
+    pub async fn offset_for_timestamp(
+        self: &Rc<Self>,
+        timestamp_ms: i64,
+    ) -> Result<Option<(i64, Offset, LeaderEpoch)>, StorageError> {
+        let log_start = self.log_start.get();
+        let mut from = Offset::ZERO;
+        loop {
+            let found = self.warmly(|state| state.search_by_time(timestamp_ms, log_start, from)).await?;
+            let Some((search, end)) = found else { return Ok(None) };
+            let is_late_enough = move |batch_timestamp_ms| batch_timestamp_ms >= timestamp_ms;
+            let is_wanted = move |record_ms, offset| record_ms >= timestamp_ms && offset >= log_start;
+            let record = blocking(move || search.first_record(is_late_enough, is_wanted)).await?;
+            if record.is_some() {
+                return Ok(record);
+            }
+            from = end;
+        }
+    }
+
+    /// The first record of the batch with the largest timestamp that has it: timestamp, offset, leader epoch.
+    pub async fn max_timestamp(self: &Rc<Self>) -> Result<Option<(i64, Offset, LeaderEpoch)>, StorageError> {
+        let search = self.warmly(State::search_largest).await?;
+        let Some((search, largest_ms)) = search else { return Ok(None) };
+        blocking(move || {
+            search.first_record(|batch| batch == largest_ms, |timestamp, _| timestamp == largest_ms)
+        })
+        .await
+    }
+
+    /// Repeats a look into the state until all that it needs is in memory.
+    pub(super) async fn warmly<T>(
+        &self,
+        look: impl Fn(&mut State) -> Result<T, Miss>,
+    ) -> Result<T, StorageError> {
+        loop {
+            self.check_online()?;
+            let looked = look(&mut self.state.borrow_mut());
+            match looked {
+                Ok(found) => return Ok(found),
+                Err(Miss::Cold(cold)) => self.warm(cold).await?,
+                Err(Miss::Io(error)) => return Err(StorageError::io("read", &self.dir(), &error)),
+            }
+        }
+    }
+}

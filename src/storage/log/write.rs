@@ -1,0 +1,187 @@
+//! The write side: what is staged goes to the files, and from there to the device.
+//!
+//! Writes are made at the end of a turn, in the order of offsets; while a segment's files are made they wait.
+//! Flushes are shared: one at a time a log, each for everything that was written before it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Log;
+use crate::storage::appender::{self, Job};
+use crate::storage::errors::StorageError;
+use crate::storage::file::{SegmentFile, blocking};
+use crate::storage::segment::{LOG_SUFFIX, OnDisk, path_of};
+use crate::storage::waiting::WaitFor;
+use crate::types::Offset;
+
+impl Log {
+    /// Writes everything staged, one vectored write for what belongs to one segment. Where a segment's
+    /// files must be made first, goes on when they are.
+    pub(in crate::storage) fn write_staged(self: &Rc<Self>) {
+        self.dirty.set(false);
+        while self.offline.borrow().is_none() && !self.making_files.get() {
+            let mut state = self.state.borrow_mut();
+            let Some(index) = state.segment_to_write() else { return };
+            if state.segments[index].on_disk == OnDisk::Missing {
+                drop(state);
+                self.make_files(index);
+                return;
+            }
+            match state.write_run(index) {
+                Ok(run) => {
+                    let jobs = state.jobs_ahead(self, index);
+                    drop(state);
+                    jobs.into_iter().flatten().for_each(|job| self.appender.post(job));
+                    self.set_written(run.end);
+                    if run.rolled {
+                        // The segment before is complete: bring it to the device.
+                        self.want_flush(run.base);
+                    }
+                }
+                Err(error) => {
+                    let path = path_of(&state.dir, state.segments[index].base, LOG_SUFFIX);
+                    drop(state);
+                    self.go_offline(StorageError::io("write", &path, &error));
+                }
+            }
+        }
+    }
+
+    /// Makes the files of a segment, and before the first one the directory, off the core.
+    fn make_files(self: &Rc<Self>, index: usize) {
+        self.making_files.set(true);
+        let making = self.state.borrow_mut().making(index);
+        let base = making.base;
+        let log = self.clone();
+        glommio::spawn_local(async move {
+            let dir = making.dir.clone();
+            let made = blocking(move || making.make()).await;
+            log.making_files.set(false);
+            match made {
+                Ok((file, reserved)) => log.made_files(base, file, reserved),
+                Err(error) => log.go_offline(StorageError::io("make a segment in", &dir, &error)),
+            }
+        })
+        .detach();
+    }
+
+    fn made_files(self: &Rc<Self>, base: Offset, file: Arc<SegmentFile>, reserved: u64) {
+        let mut state = self.state.borrow_mut();
+        let turn = state.turn;
+        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base == base) {
+            segment.on_disk = OnDisk::Present;
+            segment.file = Some(file);
+            segment.used_in = turn;
+            segment.reserved(0, reserved);
+        } else {
+            appender::release(reserved);
+        }
+        drop(state);
+        self.waiting_written.wake_all();
+        self.write_staged();
+    }
+
+    pub(super) fn set_written(&self, to: Offset) {
+        debug_assert!(to <= self.log_end.get());
+        if to > self.written.get() {
+            self.written.set(to);
+            self.waiting_written.wake_to(to);
+        }
+    }
+
+    /// Space from `from` on was reserved (called by the background loop).
+    pub(in crate::storage) fn reserved(&self, base: Offset, from: u64, bytes: u64, file: Arc<SegmentFile>) {
+        let mut state = self.state.borrow_mut();
+        let newest_base = state.newest().base;
+        let Some(segment) = state.segments.iter_mut().find(|segment| segment.base == base) else {
+            appender::release(bytes);
+            return;
+        };
+        segment.reserving = false;
+        if base == newest_base && self.offline.borrow().is_none() {
+            segment.reserved(from, bytes);
+            return;
+        }
+        appender::release(bytes);
+        // Too late: the segment ends already. Nothing writes to it any more once it is whole.
+        if base != newest_base && segment.written == segment.size {
+            self.appender.post(Job::Trim { file, bytes: u64::from(segment.written) });
+        }
+    }
+
+    /// Write-back was started (called by the background loop).
+    pub(in crate::storage) fn wrote_back(&self, base: Offset) {
+        let mut state = self.state.borrow_mut();
+        if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base == base) {
+            segment.writing_back = false;
+        }
+    }
+
+    // ---- waiting and flushing ----
+
+    /// Resolves when everything below `offset` is in the page cache.
+    pub fn written_to(self: &Rc<Self>, offset: Offset) -> WaitFor {
+        WaitFor::new(self.clone(), offset, false)
+    }
+
+    /// Asks for a flush and resolves when everything below `offset` is on the device. Who asks while one
+    /// is under way shares the next.
+    pub fn flushed_to(self: &Rc<Self>, offset: Offset) -> WaitFor {
+        self.want_flush(offset);
+        WaitFor::new(self.clone(), offset, true)
+    }
+
+    /// Brings everything appended so far to the device.
+    pub async fn flush(self: &Rc<Self>) -> Result<(), StorageError> {
+        self.flushed_to(self.log_end.get()).await
+    }
+
+    pub(super) fn want_flush(self: &Rc<Self>, to: Offset) {
+        let to = to.min(self.log_end.get());
+        self.flush_wanted.set(self.flush_wanted.get().max(to));
+        if self.flush_wanted.get() > self.flushed.get() && !self.flushing.replace(true) {
+            glommio::spawn_local(self.clone().flush_wanted()).detach();
+        }
+    }
+
+    /// Flushes until nobody wants more; one at a time a log.
+    async fn flush_wanted(self: Rc<Self>) {
+        while self.offline.borrow().is_none() && self.flushed.get() < self.flush_wanted.get() {
+            if self.written_to(self.flush_wanted.get()).await.is_err() {
+                break;
+            }
+            let asked = self.flush_target().1;
+            let slot = self.appender.flush_slot(asked).await;
+            let to = self.flush_target().0;
+            let work = self.state.borrow_mut().flush_work(to);
+            let done = match work {
+                Ok(work) => blocking(move || work.perform()).await,
+                Err(error) => Err(error),
+            };
+            drop(slot);
+            match done {
+                Ok(done) => {
+                    let mut state = self.state.borrow_mut();
+                    state.flush_done(done);
+                    state.flushed_at_ms = crate::clock::wall_ms();
+                    drop(state);
+                    self.flushed.set(self.flushed.get().max(to));
+                    self.waiting_flushed.wake_to(self.flushed.get());
+                }
+                Err(error) => self.go_offline(error),
+            }
+        }
+        self.flushing.set(false);
+        self.waiting_flushed.wake_to(self.flushed.get());
+    }
+
+    /// Up to where to flush: to everything that is written, unless nobody wants more than the older
+    /// segments. And whether somebody asked for it.
+    fn flush_target(&self) -> (Offset, bool) {
+        let newest_base = self.state.borrow_mut().newest().base;
+        match self.flush_wanted.get() <= newest_base {
+            true => (self.flush_wanted.get(), !self.waiting_flushed.is_empty()),
+            false => (self.written.get(), true),
+        }
+    }
+}
