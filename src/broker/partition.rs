@@ -20,6 +20,9 @@ use crate::protocol::batch::CheckedBatch;
 use crate::storage::{self, Appended, Log, LogConfig, ReadError, Slice, StorageError};
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 
+/// How often a fetch that has nothing yet waits for open files to come free before it goes without.
+const BUSY_PAUSES_MAX: u32 = 25;
+
 pub struct Partition {
     pub topic: Arc<str>,
     pub topic_id: TopicId,
@@ -247,6 +250,7 @@ impl Partition {
 
     /// Reads for a fetch; may wait for pages that were not in memory.
     pub async fn fetch(&self, from: FetchFrom) -> Result<Fetched, FetchRefused> {
+        let mut pauses = 0;
         loop {
             // First of all: an offline log does not know where it ends, and OFFSET_OUT_OF_RANGE would have
             // the reader begin anew.
@@ -279,6 +283,14 @@ impl Partition {
                     return Ok(fetched);
                 }
                 Err(ReadError::Cold(cold)) => self.log.warm(cold).await.map_err(FetchRefused::Storage)?,
+                // Like a partition that is past the limit in bytes: its reader comes again.
+                Err(ReadError::Busy) if !from.at_least_one || pauses == BUSY_PAUSES_MAX => {
+                    return Ok(fetched);
+                }
+                Err(ReadError::Busy) => {
+                    pauses += 1;
+                    self.log.room().await;
+                }
                 Err(ReadError::OutOfRange { .. }) => return Err(FetchRefused::OutOfRange),
                 Err(ReadError::Offline(error)) => return Err(FetchRefused::Storage(error)),
             }

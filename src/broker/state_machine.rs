@@ -479,6 +479,7 @@ impl<M: StateMachine> Coordinator<M> {
                 }
                 Ok(None) => break,
                 Err(ReadError::Cold(cold)) => log.warm(cold).await.map_err(offline)?,
+                Err(ReadError::Busy) => log.room().await,
                 Err(error) => return Err(error.into()),
             }
         }

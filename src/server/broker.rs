@@ -21,9 +21,9 @@ use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest};
 
 use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
-use super::housekeeping;
 use super::listener::{self, Bound, ConnectionCounts, ConnectionLimits, ListenError};
 use super::log_rate::Rate;
+use super::{host, housekeeping};
 use crate::cluster::segments::SegmentOptions;
 use crate::cluster::{Controller, brokers, format, single};
 use crate::config::{Layers, ServerConfig};
@@ -36,7 +36,7 @@ use crate::runtime::shards::{self, RuntimeOptions};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::runtime::{pipes, socket};
 use crate::shard::{self, Node, Shard};
-use crate::storage::{DirectoryName, directory_name};
+use crate::storage::{DirectoryName, directory_name, open_files};
 use crate::types::{NodeId, ShardId};
 
 /// How long answers that are due may take after a signal.
@@ -185,6 +185,7 @@ fn watch_signals(stop: Vec<flume::Sender<()>>) -> Result<signal_hook::iterator::
 async fn core(start: Arc<Start>) {
     let shard = Shard::install(start.node.clone(), start.server.clone(), start.cores);
     pipes::configure(start.server.pipes_per_core as usize, start.server.pipe_bytes as usize);
+    open_files::set_bound(host::segment_files(start.cores, start.server.pipes_per_core as usize));
     let me = usize::from(shard.id.0);
     let appender = tasks::spawn(Queue::Requests, shard.appender.clone().run());
     let background = tasks::spawn(Queue::Background, shard.appender.clone().run_background());

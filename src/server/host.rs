@@ -19,6 +19,14 @@ const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Below this, some thousand connections or partitions are too many.
 const OPEN_FILES_MIN: u64 = 16_384;
 const FREE_BYTES_MIN: u64 = 1 << 30;
+/// Counted on where there is no limit: what the kernel allows a process by default.
+const OPEN_FILES_MAX: u64 = 1 << 20;
+/// Descriptors that a process has in any case, and those of each core (rings, a listener, the blocking
+/// threads' work).
+const FILES_OF_PROCESS: usize = 32;
+const FILES_OF_CORE: usize = 32;
+/// The least that a core keeps open of its segments.
+const SEGMENT_FILES_MIN: usize = 16;
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +108,18 @@ pub fn raise_limits() {
         // Raising up to the hard limit is always allowed; were it not, the soft one stays as it is.
         let _ = rustix::process::setrlimit(resource, Rlimit { current: limit.maximum, ..limit });
     }
+}
+
+/// How many files of segments each of `cores` may keep open. What the process needs by itself and its pipes
+/// are put aside; of the rest one half is theirs and the other is for connections.
+pub fn segment_files(cores: usize, pipes_per_core: usize) -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(OPEN_FILES_MAX);
+    segment_files_of(usize::try_from(limit.min(OPEN_FILES_MAX)).unwrap_or(usize::MAX), cores, pipes_per_core)
+}
+
+fn segment_files_of(limit: usize, cores: usize, pipes_per_core: usize) -> usize {
+    let own = FILES_OF_PROCESS + cores * (FILES_OF_CORE + 2 * pipes_per_core);
+    (limit.saturating_sub(own) / 2 / cores).max(SEGMENT_FILES_MIN)
 }
 
 fn kernel(release: &str) -> Fact {
@@ -322,6 +342,13 @@ mod tests {
         assert!(mend(libc::EPERM, Some(1)).contains("io_uring_group"));
         assert!(mend(libc::EINVAL, Some(0)).contains("6.1"));
         assert_eq!(io_uring(Ok(()), Some(1)).shortage, None);
+    }
+
+    #[test]
+    fn segments_get_half_of_the_files_that_are_left() {
+        assert_eq!(segment_files_of(1024, 2, 64), (1024 - 32 - 2 * (32 + 128)) / 4);
+        assert_eq!(segment_files_of(1 << 20, 1, 64), ((1 << 20) - 192) / 2);
+        assert_eq!(segment_files_of(256, 2, 64), SEGMENT_FILES_MIN);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -31,25 +30,24 @@ const UNASKED_FLUSHES_MAX: usize = 1;
 /// Bytes that are reserved past the ends of logs, over all cores.
 static RESERVED: AtomicU64 = AtomicU64::new(0);
 
-/// Work that nobody waits for.
+/// Work that nobody waits for. It holds no file open while it waits for its turn.
 pub(super) enum Job {
     Reserve {
         log: Rc<Log>,
         base: Offset,
-        file: Arc<SegmentFile>,
         from: u64,
         bytes: u64,
     },
     WriteBack {
         log: Rc<Log>,
         base: Offset,
-        file: Arc<SegmentFile>,
         from: u64,
         to: u64,
     },
     /// Gives reserved blocks back: the file ends at `bytes`.
     Trim {
-        file: Arc<SegmentFile>,
+        log: Rc<Log>,
+        base: Offset,
         bytes: u64,
     },
 }
@@ -155,17 +153,25 @@ impl Appender {
 
 async fn perform(job: Job) {
     match job {
-        Job::Reserve { log, base, file, from, bytes } => {
-            let reserving = file.clone();
-            let reserved = blocking(move || reserve(&reserving, from, bytes)).await;
-            log.reserved(base, from, reserved, file);
+        Job::Reserve { log, base, from, bytes } => {
+            let reserved = match log.file_of(base) {
+                // Without its file the write itself will tell.
+                Some(file) => {
+                    blocking(move || file.open().map_or(0, |file| reserve(&file, from, bytes))).await
+                }
+                None => 0,
+            };
+            log.reserved(base, from, reserved);
         }
-        Job::WriteBack { log, base, file, from, to } => {
-            blocking(move || file.start_write_back(from, to - from)).await;
+        Job::WriteBack { log, base, from, to } => {
+            if let Some(file) = log.file_of(base) {
+                blocking(move || file.open().map(|file| file.start_write_back(from, to - from)).ok()).await;
+            }
             log.wrote_back(base);
         }
-        Job::Trim { file, bytes } => {
-            if let Err(error) = blocking(move || file.truncate(bytes)).await {
+        Job::Trim { log, base, bytes } => {
+            let Some(file) = log.file_of(base) else { return };
+            if let Err(error) = blocking(move || file.open()?.truncate(bytes)).await {
                 tracing::warn!(%error, "reserved space is not given back");
             }
         }

@@ -13,7 +13,8 @@ use crate::storage::checkpoint;
 use crate::storage::config::{LogConfig, Opening};
 use crate::storage::epochs;
 use crate::storage::errors::StorageError;
-use crate::storage::file::{self, SegmentFile};
+use crate::storage::file::{self, SegmentFile, patiently};
+use crate::storage::open_files::Later;
 use crate::storage::reader::{HeaderWalk, Waiting};
 use crate::storage::recovery::{self, Loaded};
 use crate::storage::segment::{
@@ -35,33 +36,35 @@ pub struct Making {
 }
 
 impl Making {
-    /// Gives the open `.log` file and how many bytes were reserved.
-    pub fn make(self) -> io::Result<(Arc<SegmentFile>, u64)> {
+    /// Gives how many bytes were reserved. Keeps no file open: many segments may be made at once.
+    pub fn make(self) -> io::Result<u64> {
         if self.make_dir {
             file::create_dir_all(&self.dir)?;
         }
         if let Some(topic_id) = self.metadata {
             let text = checkpoint::partition_metadata(topic_id);
-            file::replace_unsynced(&self.dir.join(checkpoint::PARTITION_METADATA), text.as_bytes())?;
+            let path = self.dir.join(checkpoint::PARTITION_METADATA);
+            patiently(|| file::replace_unsynced(&path, text.as_bytes()))?;
         }
         if let Some(text) = self.epochs {
-            file::replace_unsynced(&self.dir.join(epochs::FILE_NAME), text.as_bytes())?;
+            let path = self.dir.join(epochs::FILE_NAME);
+            patiently(|| file::replace_unsynced(&path, text.as_bytes()))?;
         }
         // A stale file of this name could only be of offsets that were never acknowledged.
         file::remove_file(&path_of(&self.dir, self.base, TXN_INDEX_SUFFIX))?;
         for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
-            SegmentFile::create(&path_of(&self.dir, self.base, suffix))?;
+            patiently(|| SegmentFile::create(&path_of(&self.dir, self.base, suffix)))?;
         }
-        let log = SegmentFile::create(&path_of(&self.dir, self.base, LOG_SUFFIX))?;
-        let reserved = appender::reserve(&log, 0, self.reserve);
-        Ok((Arc::new(log), reserved))
+        let log = patiently(|| SegmentFile::create(&path_of(&self.dir, self.base, LOG_SUFFIX)))?;
+        Ok(appender::reserve(&log, 0, self.reserve))
     }
 }
 
 /// One segment to be brought to the device.
 pub struct SegmentFlush {
     pub base: Offset,
-    pub file: Arc<SegmentFile>,
+    /// At most the newest segment's is open: a log may have any number to flush.
+    pub file: Later,
     /// The file's size.
     pub bytes: u64,
     /// Complete the indexes and give spare blocks back too: nothing is written to the segment any more.
@@ -72,29 +75,35 @@ pub struct SegmentFlush {
 }
 
 impl SegmentFlush {
-    fn perform(&self, dir: &Path, sync: bool) -> Result<(), StorageError> {
+    /// False where the segment's files are not there: retention may have taken them meanwhile.
+    fn perform(&self, dir: &Path, sync: bool) -> Result<bool, StorageError> {
         if self.seal {
             for (suffix, (position, bytes)) in
                 [(INDEX_SUFFIX, &self.offsets), (TIME_INDEX_SUFFIX, &self.times)]
             {
                 let path = path_of(dir, self.base, suffix);
-                let completed = SegmentFile::open(&path).and_then(|index| {
+                let completed = patiently(|| SegmentFile::open(&path)).and_then(|index| {
                     index.write_at(bytes, *position)?;
                     if sync { index.sync() } else { Ok(()) }
                 });
                 match completed {
-                    // Retention has taken the segment meanwhile.
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
                     other => other.map_err(|e| StorageError::io("complete", &path, &e))?,
                 }
             }
-            let path = self.file.path();
-            self.file.truncate(self.bytes).map_err(|e| StorageError::io("trim", path, &e))?;
         }
-        if !sync {
-            return Ok(());
+        let path = self.file.path();
+        let file = match self.file.open() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|e| StorageError::io("open", path, &e))?,
+        };
+        if self.seal {
+            file.truncate(self.bytes).map_err(|e| StorageError::io("trim", path, &e))?;
         }
-        self.file.sync().map_err(|e| StorageError::io("sync", self.file.path(), &e))
+        if sync {
+            file.sync().map_err(|e| StorageError::io("sync", path, &e))?;
+        }
+        Ok(true)
     }
 }
 
@@ -108,30 +117,35 @@ pub struct Flush {
     pub names: bool,
     /// Without it the files are only completed: a sync of the whole file system follows.
     pub sync: bool,
+    /// Segments whose files were not there.
+    pub gone: Vec<Offset>,
 }
 
 impl Flush {
     /// Gives itself back, to be taken in as done.
-    pub fn perform(self) -> Result<Flush, StorageError> {
+    pub fn perform(mut self) -> Result<Flush, StorageError> {
         for segment in &self.segments {
-            segment.perform(&self.dir, self.sync)?;
+            if !segment.perform(&self.dir, self.sync)? {
+                self.gone.push(segment.base);
+            }
         }
         for (offset, bytes) in &self.snapshots {
             let path = path_of(&self.dir, *offset, SNAPSHOT_SUFFIX);
-            let written =
-                if self.sync { file::write_synced(&path, bytes) } else { file::write(&path, bytes) };
+            let written = patiently(|| {
+                if self.sync { file::write_synced(&path, bytes) } else { file::write(&path, bytes) }
+            });
             written.map_err(|e| StorageError::io("write", &path, &e))?;
         }
         if let Some(text) = &self.epochs {
             let path = self.dir.join(epochs::FILE_NAME);
-            let replaced = match self.sync {
+            let replaced = patiently(|| match self.sync {
                 true => file::replace(&path, text.as_bytes()),
                 false => file::replace_unsynced(&path, text.as_bytes()),
-            };
+            });
             replaced.map_err(|e| StorageError::io("write", &path, &e))?;
         }
         if self.names {
-            self.sync_names().map_err(|e| StorageError::io("sync", &self.dir, &e))?;
+            patiently(|| self.sync_names()).map_err(|e| StorageError::io("sync", &self.dir, &e))?;
         }
         Ok(self)
     }

@@ -62,6 +62,7 @@ impl StorageError {
     pub(super) fn miss(action: &'static str, path: &Path, miss: Miss) -> StorageError {
         match miss {
             Miss::Io(error) => StorageError::io(action, path, &error),
+            Miss::Busy => StorageError::io(action, path, &io::ErrorKind::ResourceBusy.into()),
             Miss::Cold(cold) => StorageError::Io {
                 action,
                 path: path.display().to_string(),

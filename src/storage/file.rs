@@ -9,17 +9,26 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::storage::open_files::Counted;
+
 /// The largest number of pieces that the kernel takes in one vectored write (`UIO_MAXIOV`).
 pub const PIECES_MAX: usize = 1024;
+
+/// How long a log waits for a descriptor where the process has none left, and how often it looks.
+pub(super) const FILES_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const FILES_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open file of a log. `Send` and `Sync`: another core may splice from it while its owner appends.
 pub struct SegmentFile {
     fd: OwnedFd,
     path: Box<Path>,
+    /// Dropped behind the descriptor.
+    _counted: Option<Counted>,
 }
 
 impl SegmentFile {
@@ -28,13 +37,18 @@ impl SegmentFile {
         record(|| Step::Create(path.to_owned()));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))?;
-        Ok(SegmentFile { fd, path: path.into() })
+        Ok(SegmentFile { fd, path: path.into(), _counted: None })
     }
 
     /// Opens a file that exists, for reading and writing.
     pub fn open(path: &Path) -> io::Result<SegmentFile> {
         let fd = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(SegmentFile { fd, path: path.into() })
+        Ok(SegmentFile { fd, path: path.into(), _counted: None })
+    }
+
+    /// Has `counted` know when the file is closed.
+    pub(super) fn counted(self, counted: Counted) -> SegmentFile {
+        SegmentFile { _counted: Some(counted), ..self }
     }
 
     /// Where the file was when it was opened; for messages.
@@ -167,6 +181,8 @@ impl AsFd for SegmentFile {
 #[derive(Clone, Debug)]
 pub enum Miss {
     Cold(Cold),
+    /// Too many files are in flight for one more to be opened; some are closed before long.
+    Busy,
     Io(Arc<io::Error>),
 }
 
@@ -188,6 +204,23 @@ impl std::fmt::Debug for Cold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}+{}", self.file.path.display(), self.position, self.length)
     }
+}
+
+/// Whether the process or the host has no descriptor left.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Does `work`, again and again for some seconds while the process is out of descriptors: others close
+/// theirs. Blocks; for threads of the blocking pool.
+pub fn patiently<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..FILES_PATIENCE.as_millis() / FILES_PAUSE.as_millis() {
+        match work() {
+            Err(error) if is_out_of_files(&error) => std::thread::sleep(FILES_PAUSE),
+            done => return done,
+        }
+    }
+    work()
 }
 
 /// Runs `work`, which may wait for a device, on a thread of this executor's blocking pool.

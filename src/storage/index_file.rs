@@ -5,9 +5,9 @@
 //! entries (Kafka maps and preallocates the active one and trims it at close; a reader sees the same).
 
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::storage::file::{Miss, SegmentFile};
+use crate::storage::file::{Miss, is_out_of_files};
+use crate::storage::open_files::Handle;
 
 /// Entries that wait in memory before the older half of them is written out.
 const WAITING_MAX: usize = 1024;
@@ -31,7 +31,7 @@ pub struct IndexFile<E> {
     /// Entries after those.
     waiting: Vec<E>,
     last: Option<E>,
-    file: Option<Arc<SegmentFile>>,
+    file: Handle,
 }
 
 impl<E: Entry> Default for IndexFile<E> {
@@ -44,7 +44,7 @@ impl<E: Entry> Default for IndexFile<E> {
 impl<E: Entry> IndexFile<E> {
     /// An index whose file holds `on_file` entries, the last of them `last` where that is known.
     pub fn stored(on_file: u32, last: Option<E>) -> IndexFile<E> {
-        IndexFile { on_file, waiting: Vec::new(), last, file: None }
+        IndexFile { on_file, waiting: Vec::new(), last, file: Handle::default() }
     }
 
     pub fn entries(&self) -> u32 {
@@ -62,7 +62,7 @@ impl<E: Entry> IndexFile<E> {
         if self.last.is_none() && self.on_file > 0 {
             let mut bytes = [0; BLOCK_BYTES];
             let entry = &mut bytes[..E::BYTES];
-            let file = self.open(path)?;
+            let file = self.file.get(|| path.to_owned())?;
             if file.read_cached_at(entry, u64::from(self.on_file - 1) * E::BYTES as u64)? == E::BYTES {
                 self.last = Some(E::decode(entry));
             }
@@ -85,7 +85,7 @@ impl<E: Entry> IndexFile<E> {
         if self.on_file == 0 {
             return Ok(None);
         }
-        let file = self.open(path)?;
+        let file = self.file.get(|| path.to_owned())?;
         let block = (BLOCK_BYTES / E::BYTES) as u32;
         // The entry sought lies in [low, high).
         let (mut low, mut high) = (0, self.on_file);
@@ -111,15 +111,19 @@ impl<E: Entry> IndexFile<E> {
         self.waiting.len() >= WAITING_MAX
     }
 
-    /// Writes older entries out.
+    /// Writes older entries out; they wait on where the process has no descriptor left.
     pub fn spill(&mut self, path: &Path) -> std::io::Result<()> {
         if !self.wants_spill() {
             return Ok(());
         }
+        let file = match self.file.get_to_write(|| path.to_owned()) {
+            Err(error) if is_out_of_files(&error) => return Ok(()),
+            opened => opened?,
+        };
         let count = WAITING_MAX / 2;
         let mut bytes = Vec::with_capacity(count * E::BYTES);
         self.waiting[..count].iter().for_each(|entry| entry.encode(&mut bytes));
-        self.open(path)?.write_at(&bytes, u64::from(self.on_file) * E::BYTES as u64)?;
+        file.write_at(&bytes, u64::from(self.on_file) * E::BYTES as u64)?;
         self.waiting.drain(..count);
         self.on_file += count as u32;
         Ok(())
@@ -145,16 +149,7 @@ impl<E: Entry> IndexFile<E> {
 
     /// Lets go of the descriptor.
     pub fn close(&mut self) {
-        self.file = None;
-    }
-
-    fn open(&mut self, path: &Path) -> std::io::Result<Arc<SegmentFile>> {
-        if let Some(file) = &self.file {
-            return Ok(file.clone());
-        }
-        let file = Arc::new(SegmentFile::open(path)?);
-        self.file = Some(file.clone());
-        Ok(file)
+        self.file.close();
     }
 }
 

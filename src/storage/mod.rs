@@ -14,6 +14,7 @@ pub mod file;
 pub mod index_file;
 pub mod log;
 pub mod offset_index;
+pub mod open_files;
 pub mod producers;
 pub mod reader;
 pub mod recovery;

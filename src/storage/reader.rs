@@ -42,6 +42,9 @@ pub enum ReadError {
     /// The place must be searched for in pages that are not in memory: `Log::warm` them and read again.
     #[error("{0:?} is not in memory")]
     Cold(Cold),
+    /// Too many files are in flight: `Log::room` and read again, or leave it for another time.
+    #[error("too many files are in use")]
+    Busy,
     #[error(transparent)]
     Offline(#[from] StorageError),
 }

@@ -4,6 +4,7 @@
 //! staged; `written` is what the file holds. An older segment is sealed once its indexes are complete on
 //! the device and its spare blocks are given back.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::storage::appender;
 use crate::storage::config::LogConfig;
 use crate::storage::file::{Miss, SegmentFile};
 use crate::storage::offset_index::{self, OffsetEntry, OffsetIndex};
+use crate::storage::open_files::{Handle, Later};
 use crate::storage::time_index::{self, TimeEntry, TimeIndex};
 use crate::types::Offset;
 
@@ -59,7 +61,7 @@ pub struct Segment {
     pub modified_ms: i64,
     pub on_disk: OnDisk,
     /// Closed while nobody needs it.
-    pub file: Option<Arc<SegmentFile>>,
+    file: Handle,
     /// The turn of housekeeping in which the segment was last used.
     pub used_in: u32,
     /// The files hold all that they should and nothing more.
@@ -94,7 +96,7 @@ impl Segment {
             jitter_ms: jitter(config),
             modified_ms: now_ms,
             on_disk: OnDisk::Missing,
-            file: None,
+            file: Handle::default(),
             used_in: 0,
             sealed: false,
             synced: false,
@@ -234,20 +236,26 @@ impl Segment {
         Ok(self.largest)
     }
 
-    /// The segment's file, opened where it is not open.
-    pub fn open(&mut self, dir: &Path, turn: u32) -> std::io::Result<Arc<SegmentFile>> {
+    /// The segment's file to read from, opened where it is not open.
+    pub fn open(&mut self, dir: &Path, turn: u32) -> Result<Arc<SegmentFile>, Miss> {
         self.used_in = turn;
-        if let Some(file) = &self.file {
-            return Ok(file.clone());
-        }
-        let file = Arc::new(SegmentFile::open(&path_of(dir, self.base, LOG_SUFFIX))?);
-        self.file = Some(file.clone());
-        Ok(file)
+        self.file.get(|| path_of(dir, self.base, LOG_SUFFIX))
+    }
+
+    /// The segment's file to write to, opened where it is not open.
+    pub fn open_to_write(&mut self, dir: &Path, turn: u32) -> io::Result<Arc<SegmentFile>> {
+        self.used_in = turn;
+        self.file.get_to_write(|| path_of(dir, self.base, LOG_SUFFIX))
+    }
+
+    /// The segment's file for work off the core, as it is: open or not.
+    pub fn file_later(&self, dir: &Path) -> Later {
+        self.file.later(|| path_of(dir, self.base, LOG_SUFFIX))
     }
 
     /// Lets go of all descriptors; slices that were handed out keep theirs.
     pub fn close(&mut self) {
-        self.file = None;
+        self.file.close();
         self.offsets.close();
         self.times.close();
     }

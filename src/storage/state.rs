@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -15,12 +14,15 @@ use crate::storage::cold::{Flush, Making, Search, SegmentFlush};
 use crate::storage::config::LogConfig;
 use crate::storage::epochs::Epochs;
 use crate::storage::errors::StorageError;
-use crate::storage::file::{Fault, Miss, PIECES_MAX, SegmentFile, planted};
+use crate::storage::file::{Fault, Miss, PIECES_MAX, planted};
 use crate::storage::log::Log;
+use crate::storage::open_files::Later;
 use crate::storage::producers::Producers;
 use crate::storage::reader::{HeaderWalk, Place, Slice, Tail, Waiting};
 use crate::storage::retention::{self, Aged};
-use crate::storage::segment::{INDEX_SUFFIX, OnDisk, RESERVE_STEP_MIN, Segment, TIME_INDEX_SUFFIX, path_of};
+use crate::storage::segment::{
+    INDEX_SUFFIX, LOG_SUFFIX, OnDisk, RESERVE_STEP_MIN, Segment, TIME_INDEX_SUFFIX, path_of,
+};
 use crate::types::{Offset, TopicId};
 
 /// Write-back of a segment is asked for whenever so many bytes are new.
@@ -140,7 +142,7 @@ impl State {
         let is_newest = next_base.is_none();
         let turn = self.turn;
         let segment = &mut self.segments[index];
-        let file = segment.open(&self.dir, turn)?;
+        let file = segment.open_to_write(&self.dir, turn)?;
         let rolled = index > 0 && segment.written == 0;
         let base = segment.base;
         let belongs = |staged: &&Staged| next_base.is_none_or(|next| staged.place.first < next);
@@ -185,17 +187,15 @@ impl State {
         let is_newest = index + 1 == self.segments.len();
         let segment_bytes = self.config.segment_bytes;
         let segment = &mut self.segments[index];
-        let Some(file) = &segment.file else { return [None, None] };
-        let (file, base, written) = (file.clone(), segment.base, u64::from(segment.written));
+        let (base, written) = (segment.base, u64::from(segment.written));
         let mut write_back = None;
         if !segment.writing_back && written - segment.write_back_end >= WRITE_BACK_BYTES {
             let from = std::mem::replace(&mut segment.write_back_end, written);
             segment.writing_back = true;
-            write_back =
-                Some(Job::WriteBack { log: log.clone(), base, file: file.clone(), from, to: written });
+            write_back = Some(Job::WriteBack { log: log.clone(), base, from, to: written });
         }
         let due = if is_newest { segment.reservation_due(segment_bytes) } else { None };
-        let reserve = due.map(|(from, bytes)| Job::Reserve { log: log.clone(), base, file, from, bytes });
+        let reserve = due.map(|(from, bytes)| Job::Reserve { log: log.clone(), base, from, bytes });
         [reserve, write_back]
     }
 
@@ -217,49 +217,55 @@ impl State {
     // ---- flush and close ----
 
     /// What must be brought to the device so that everything below `to` is there.
-    pub fn flush_work(&mut self, to: Offset) -> Result<Flush, StorageError> {
+    pub fn flush_work(&mut self, to: Offset) -> Flush {
         let newest = self.segments.len() - 1;
         let mut segments = Vec::new();
         for index in 0..self.segments.len() {
             let segment = &self.segments[index];
             if segment.base < to && !segment.synced && segment.on_disk == OnDisk::Present {
                 let is_whole = segment.written == segment.size;
-                segments.push(self.segment_flush(index, index < newest && is_whole)?);
+                segments.push(self.segment_flush(index, index < newest && is_whole));
             }
         }
         let (due, later) = std::mem::take(&mut self.unwritten_snapshots)
             .into_iter()
             .partition(|(offset, _): &(Offset, _)| *offset <= to);
         self.unwritten_snapshots = later;
-        Ok(Flush {
+        Flush {
             dir: self.dir.clone(),
             segments,
             snapshots: due,
             epochs: self.epochs_dirty.then(|| self.epochs.encode()),
             names: self.names_dirty,
             sync: true,
-        })
+            gone: Vec::new(),
+        }
     }
 
-    fn segment_flush(&mut self, index: usize, seal: bool) -> Result<SegmentFlush, StorageError> {
-        let turn = self.turn;
-        let segment = &mut self.segments[index];
-        let file = segment
-            .open(&self.dir, turn)
-            .map_err(|e| StorageError::io("open a segment in", &self.dir, &e))?;
+    fn segment_flush(&self, index: usize, seal: bool) -> SegmentFlush {
+        let segment = &self.segments[index];
+        let is_newest = index + 1 == self.segments.len();
+        let file = match is_newest {
+            true => segment.file_later(&self.dir),
+            false => Later::Closed(path_of(&self.dir, segment.base, LOG_SUFFIX)),
+        };
         let nothing = || (0, Vec::new());
-        Ok(SegmentFlush {
+        SegmentFlush {
             base: segment.base,
             file,
             bytes: u64::from(segment.written),
             seal,
             offsets: if seal { segment.offsets.lacking() } else { nothing() },
             times: if seal { segment.times.lacking() } else { nothing() },
-        })
+        }
     }
 
-    /// Takes in that a flush was performed.
-    pub fn flush_done(&mut self, done: Flush) {
+    /// Takes in that a flush was performed. Fails where files were missing that nobody took away.
+    pub fn flush_done(&mut self, done: Flush) -> Result<(), StorageError> {
+        if let Some(lost) = self.segments.iter().find(|segment| done.gone.contains(&segment.base)) {
+            let path = path_of(&self.dir, lost.base, LOG_SUFFIX);
+            return Err(StorageError::io("flush", &path, &io::ErrorKind::NotFound.into()));
+        }
         for flushed in done.segments {
             let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == flushed.base) else {
                 continue;
@@ -279,15 +285,16 @@ impl State {
         if done.names {
             self.names_dirty = false;
         }
+        Ok(())
     }
 
     /// What must be done before the files are left in order; `None` where they are. All is written.
-    pub fn close_work(&mut self, log_end: Offset) -> Result<Option<Flush>, StorageError> {
+    pub fn close_work(&mut self, log_end: Offset) -> Option<Flush> {
         self.newest().note_largest();
         let mut segments = Vec::new();
         for index in 0..self.segments.len() {
             if !self.segments[index].sealed && self.segments[index].on_disk == OnDisk::Present {
-                segments.push(self.segment_flush(index, true)?);
+                segments.push(self.segment_flush(index, true));
             }
         }
         let mut snapshots = std::mem::take(&mut self.unwritten_snapshots);
@@ -297,9 +304,10 @@ impl State {
         }
         let epochs = (self.exists && self.epochs_dirty).then(|| self.epochs.encode());
         if segments.is_empty() && snapshots.is_empty() && epochs.is_none() {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(Flush { dir: self.dir.clone(), segments, snapshots, epochs, names: false, sync: false }))
+        let (dir, gone) = (self.dir.clone(), Vec::new());
+        Some(Flush { dir, segments, snapshots, epochs, names: false, sync: false, gone })
     }
 
     // ---- read ----
@@ -454,7 +462,7 @@ impl State {
 
     /// Closes what was not used for some turns. Gives the newest segment's file and size where reserved
     /// space behind it is to be given back.
-    pub fn close_idle(&mut self) -> Option<(Arc<SegmentFile>, u64)> {
+    pub fn close_idle(&mut self) -> Option<(Later, u64)> {
         let turn = self.turn;
         let newest = self.segments.len() - 1;
         let mut trim = None;
@@ -464,11 +472,8 @@ impl State {
             }
             if index == newest {
                 self.tail.clear();
-                if !segment.reserving
-                    && let Some(file) = &segment.file
-                {
-                    let file = file.clone();
-                    trim = segment.release_reserved().then(|| (file, u64::from(segment.written)));
+                if !segment.reserving && segment.release_reserved() {
+                    trim = Some((segment.file_later(&self.dir), u64::from(segment.written)));
                 }
             }
             segment.close();

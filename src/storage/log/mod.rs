@@ -52,8 +52,10 @@ pub struct Log {
     written: Cell<Offset>,
     flushed: Cell<Offset>,
     offline: RefCell<Option<StorageError>>,
-    /// A segment's files are being made; writes wait.
-    making_files: Cell<bool>,
+    /// A segment's files are made, or cut, or cannot be opened for want of descriptors.
+    writes_wait: Cell<bool>,
+    /// How often in a row a write found no descriptor.
+    out_of_files: Cell<u32>,
     dirty: Cell<bool>,
     flush_wanted: Cell<Offset>,
     flushing: Cell<bool>,
@@ -124,7 +126,8 @@ impl Log {
             written: Cell::default(),
             flushed: Cell::default(),
             offline: RefCell::new(None),
-            making_files: Cell::new(false),
+            writes_wait: Cell::new(false),
+            out_of_files: Cell::new(0),
             dirty: Cell::new(false),
             flush_wanted: Cell::default(),
             flushing: Cell::new(false),

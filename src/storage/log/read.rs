@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Log;
 use crate::storage::errors::StorageError;
-use crate::storage::file::{Cold, Miss, blocking};
+use crate::storage::file::{Cold, FILES_PAUSE, Miss, blocking};
 use crate::storage::reader::{ReadError, Slice};
 use crate::storage::state::State;
 use crate::types::{LeaderEpoch, Offset};
@@ -33,6 +33,7 @@ impl Log {
         let read = self.state.borrow_mut().read(from, below, self.written.get(), max_bytes, min_one);
         read.map_err(|miss| match miss {
             Miss::Cold(cold) => ReadError::Cold(cold),
+            Miss::Busy => ReadError::Busy,
             Miss::Io(error) => ReadError::Offline(StorageError::io("read", &self.dir(), &error)),
         })
     }
@@ -49,6 +50,11 @@ impl Log {
             }
         })
         .await
+    }
+
+    /// Lets some time pass in which slices that are in flight may arrive, after [`ReadError::Busy`].
+    pub async fn room(&self) {
+        glommio::timer::sleep(FILES_PAUSE).await;
     }
 
     /// The bytes of a slice, for who has to look into them. Read off this core where they are not in memory.
@@ -109,6 +115,7 @@ impl Log {
             match looked {
                 Ok(found) => return Ok(found),
                 Err(Miss::Cold(cold)) => self.warm(cold).await?,
+                Err(Miss::Busy) => self.room().await,
                 Err(Miss::Io(error)) => return Err(StorageError::io("read", &self.dir(), &error)),
             }
         }

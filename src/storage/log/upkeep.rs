@@ -3,14 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use super::Log;
 use crate::storage::cold::Cut;
 use crate::storage::config::{LogConfig, Opening};
 use crate::storage::errors::StorageError;
-use crate::storage::file::{self, SegmentFile, blocking};
+use crate::storage::file::{self, blocking};
+use crate::storage::open_files::Later;
 use crate::storage::segment::{
     DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, OnDisk, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX,
     TXN_INDEX_SUFFIX, path_of,
@@ -52,7 +52,7 @@ impl Log {
         state.turn = state.turn.wrapping_add(1);
         state.expire_producers(now_ms);
         let idle =
-            self.written.get() == self.log_end.get() && !self.making_files.get() && !self.flushing.get();
+            self.written.get() == self.log_end.get() && !self.writes_wait.get() && !self.flushing.get();
         let trim = if idle { state.close_idle() } else { None };
         let flush = self.flushed.get() < self.log_end.get()
             && now_ms.saturating_sub(state.flushed_at_ms) >= state.config.flush_ms;
@@ -66,12 +66,12 @@ impl Log {
     }
 
     /// Gives the reserved space behind the newest segment back; writes wait, as a cut must not meet them.
-    fn trim(self: &Rc<Self>, file: Arc<SegmentFile>, bytes: u64) {
-        self.making_files.set(true);
+    fn trim(self: &Rc<Self>, file: Later, bytes: u64) {
+        self.writes_wait.set(true);
         let log = self.clone();
         glommio::spawn_local(async move {
-            let trimmed = blocking(move || file.truncate(bytes)).await;
-            log.making_files.set(false);
+            let trimmed = blocking(move || file.open()?.truncate(bytes)).await;
+            log.writes_wait.set(false);
             match trimmed {
                 Ok(()) => log.write_staged(),
                 Err(error) => log.go_offline(StorageError::io("trim", &log.dir(), &error)),
@@ -214,7 +214,7 @@ impl Log {
 
     /// Resolves when no files are being made and no flush is under way.
     async fn idle(&self) {
-        while self.making_files.get() || self.flushing.get() {
+        while self.writes_wait.get() || self.flushing.get() {
             glommio::timer::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
@@ -229,10 +229,14 @@ impl Log {
         self.flush_wanted.set(self.flushed.get());
         self.idle().await;
         self.check_online()?;
-        let work = self.state.borrow_mut().close_work(self.log_end.get())?;
+        let work = self.state.borrow_mut().close_work(self.log_end.get());
         self.go_offline(StorageError::Closed);
         if let Some(work) = work {
-            blocking(move || work.perform()).await?;
+            let done = blocking(move || work.perform()).await?;
+            if let Some(lost) = done.gone.first() {
+                let path = path_of(&done.dir, *lost, LOG_SUFFIX);
+                return Err(StorageError::io("complete", &path, &io::ErrorKind::NotFound.into()));
+            }
         }
         self.state.borrow_mut().segments.iter_mut().for_each(Segment::close);
         Ok(())

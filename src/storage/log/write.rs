@@ -4,22 +4,25 @@
 //! Flushes are shared: one at a time a log, each for everything that was written before it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::Log;
 use crate::storage::appender::{self, Job};
 use crate::storage::errors::StorageError;
-use crate::storage::file::{SegmentFile, blocking};
+use crate::storage::file::{FILES_PATIENCE, FILES_PAUSE, blocking, is_out_of_files};
+use crate::storage::open_files::Later;
 use crate::storage::segment::{LOG_SUFFIX, OnDisk, path_of};
 use crate::storage::waiting::WaitFor;
 use crate::types::Offset;
+
+/// After so many pauses a write that finds no descriptor fails as any other.
+const OUT_OF_FILES_MAX: u32 = (FILES_PATIENCE.as_millis() / FILES_PAUSE.as_millis()) as u32;
 
 impl Log {
     /// Writes everything staged, one vectored write for what belongs to one segment. Where a segment's
     /// files must be made first, goes on when they are.
     pub(in crate::storage) fn write_staged(self: &Rc<Self>) {
         self.dirty.set(false);
-        while self.offline.borrow().is_none() && !self.making_files.get() {
+        while self.offline.borrow().is_none() && !self.writes_wait.get() {
             let mut state = self.state.borrow_mut();
             let Some(index) = state.segment_to_write() else { return };
             if state.segments[index].on_disk == OnDisk::Missing {
@@ -31,12 +34,17 @@ impl Log {
                 Ok(run) => {
                     let jobs = state.jobs_ahead(self, index);
                     drop(state);
+                    self.out_of_files.set(0);
                     jobs.into_iter().flatten().for_each(|job| self.appender.post(job));
                     self.set_written(run.end);
                     if run.rolled {
                         // The segment before is complete: bring it to the device.
                         self.want_flush(run.base);
                     }
+                }
+                Err(error) if is_out_of_files(&error) && self.out_of_files.get() < OUT_OF_FILES_MAX => {
+                    drop(state);
+                    self.write_later();
                 }
                 Err(error) => {
                     let path = path_of(&state.dir, state.segments[index].base, LOG_SUFFIX);
@@ -47,30 +55,42 @@ impl Log {
         }
     }
 
+    /// Writes again after a pause: nothing of the run was written, as its file could not be opened.
+    fn write_later(self: &Rc<Self>) {
+        self.out_of_files.set(self.out_of_files.get() + 1);
+        self.writes_wait.set(true);
+        let log = self.clone();
+        glommio::spawn_local(async move {
+            glommio::timer::sleep(FILES_PAUSE).await;
+            log.writes_wait.set(false);
+            log.write_staged();
+        })
+        .detach();
+    }
+
     /// Makes the files of a segment, and before the first one the directory, off the core.
     fn make_files(self: &Rc<Self>, index: usize) {
-        self.making_files.set(true);
+        self.writes_wait.set(true);
         let making = self.state.borrow_mut().making(index);
         let base = making.base;
         let log = self.clone();
         glommio::spawn_local(async move {
             let dir = making.dir.clone();
             let made = blocking(move || making.make()).await;
-            log.making_files.set(false);
+            log.writes_wait.set(false);
             match made {
-                Ok((file, reserved)) => log.made_files(base, file, reserved),
+                Ok(reserved) => log.made_files(base, reserved),
                 Err(error) => log.go_offline(StorageError::io("make a segment in", &dir, &error)),
             }
         })
         .detach();
     }
 
-    fn made_files(self: &Rc<Self>, base: Offset, file: Arc<SegmentFile>, reserved: u64) {
+    fn made_files(self: &Rc<Self>, base: Offset, reserved: u64) {
         let mut state = self.state.borrow_mut();
         let turn = state.turn;
         if let Some(segment) = state.segments.iter_mut().find(|segment| segment.base == base) {
             segment.on_disk = OnDisk::Present;
-            segment.file = Some(file);
             segment.used_in = turn;
             segment.reserved(0, reserved);
         } else {
@@ -90,7 +110,7 @@ impl Log {
     }
 
     /// Space from `from` on was reserved (called by the background loop).
-    pub(in crate::storage) fn reserved(&self, base: Offset, from: u64, bytes: u64, file: Arc<SegmentFile>) {
+    pub(in crate::storage) fn reserved(self: &Rc<Self>, base: Offset, from: u64, bytes: u64) {
         let mut state = self.state.borrow_mut();
         let newest_base = state.newest().base;
         let Some(segment) = state.segments.iter_mut().find(|segment| segment.base == base) else {
@@ -105,8 +125,16 @@ impl Log {
         appender::release(bytes);
         // Too late: the segment ends already. Nothing writes to it any more once it is whole.
         if base != newest_base && segment.written == segment.size {
-            self.appender.post(Job::Trim { file, bytes: u64::from(segment.written) });
+            let bytes = u64::from(segment.written);
+            self.appender.post(Job::Trim { log: self.clone(), base, bytes });
         }
+    }
+
+    /// A segment's file for work off the core; none where the segment is gone.
+    pub(in crate::storage) fn file_of(&self, base: Offset) -> Option<Later> {
+        let state = self.state.borrow();
+        let segment = state.segments.iter().find(|segment| segment.base == base)?;
+        Some(segment.file_later(&state.dir))
     }
 
     /// Write-back was started (called by the background loop).
@@ -154,17 +182,11 @@ impl Log {
             let slot = self.appender.flush_slot(asked).await;
             let to = self.flush_target().0;
             let work = self.state.borrow_mut().flush_work(to);
-            let done = match work {
-                Ok(work) => blocking(move || work.perform()).await,
-                Err(error) => Err(error),
-            };
+            let done = blocking(move || work.perform()).await;
             drop(slot);
-            match done {
-                Ok(done) => {
-                    let mut state = self.state.borrow_mut();
-                    state.flush_done(done);
-                    state.flushed_at_ms = crate::clock::wall_ms();
-                    drop(state);
+            match done.and_then(|done| self.state.borrow_mut().flush_done(done)) {
+                Ok(()) => {
+                    self.state.borrow_mut().flushed_at_ms = crate::clock::wall_ms();
                     self.flushed.set(self.flushed.get().max(to));
                     self.waiting_flushed.wake_to(self.flushed.get());
                 }
