@@ -29,7 +29,8 @@ pub struct Making {
     pub make_dir: bool,
     /// The topic's id where `partition.metadata` is to be written.
     pub metadata: Option<TopicId>,
-    /// The content of the epoch file where it lacks something.
+    /// The content of the epoch file, with the first segment. Later only flushes write it: two that wrote it
+    /// side by side would take each other's half-made file away.
     pub epochs: Option<String>,
     /// Bytes to reserve.
     pub reserve: u64,

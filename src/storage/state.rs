@@ -209,7 +209,7 @@ impl State {
             base: self.segments[index].base,
             make_dir: first_time,
             metadata: self.topic_id.filter(|_| first_time),
-            epochs: self.epochs_dirty.then(|| self.epochs.encode()),
+            epochs: (first_time && self.epochs_dirty).then(|| self.epochs.encode()),
             reserve: staged.next_multiple_of(RESERVE_STEP_MIN).max(RESERVE_STEP_MIN),
         }
     }

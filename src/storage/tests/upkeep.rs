@@ -155,6 +155,33 @@ fn flushes_are_shared_and_nothing_is_answered_before_its_sync() {
 }
 
 #[test]
+fn rolls_beside_a_flush_leave_the_epoch_file_to_it() {
+    on_core(|appender| async move {
+        recorder::start();
+        let tmp = tempfile::tempdir().unwrap();
+        let config = LogConfig { segment_index_bytes: 12, ..config() };
+        let log = open(&partition_dir(&tmp), &config, unclean(), &appender).await;
+        for epoch in 1..100 {
+            log.begin_epoch(LeaderEpoch(epoch));
+            for _ in 0..4 {
+                let appended = log.append(&Made::default().checked(), LeaderEpoch(epoch), NOW).unwrap();
+                log.written_to(appended.last_offset.plus(1)).await.unwrap();
+            }
+        }
+        log.flush().await.unwrap();
+        let text = std::fs::read_to_string(log.dir().join("leader-epoch-checkpoint")).unwrap();
+        assert_eq!(text.lines().last(), Some("99 392"));
+        assert_eq!(log.segment_count(), 396);
+        log.close().await.unwrap();
+        let half = log.dir().join("leader-epoch-checkpoint.tmp");
+        let steps = recorder::steps(tmp.path());
+        let made = steps.iter().filter(|step| **step == Step::Create(half.clone())).count();
+        let synced = steps.iter().filter(|step| **step == Step::Sync(half.clone())).count();
+        assert_eq!(made, synced + 1, "all but the first were flushes, of which there is one at a time");
+    });
+}
+
+#[test]
 fn the_recovery_point_rises_with_sealed_segments() {
     on_core(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
