@@ -21,9 +21,10 @@ use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest};
 
 use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
+use super::host::OpenFiles;
+use super::housekeeping;
 use super::listener::{self, Bound, ConnectionCounts, ConnectionLimits, ListenError};
 use super::log_rate::Rate;
-use super::{host, housekeeping};
 use crate::cluster::segments::SegmentOptions;
 use crate::cluster::{Controller, brokers, format, single};
 use crate::config::{Layers, ServerConfig};
@@ -102,6 +103,7 @@ struct Start {
     cores: usize,
     bound: Vec<Bound>,
     counts: Arc<ConnectionCounts>,
+    open_files: OpenFiles,
     directories: Directories,
     options: Options,
     began: Instant,
@@ -124,6 +126,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         tracing::info!(listener = %skipped.name, "the controller listener is accepted and bound to nothing: the quorum is this process");
     }
     let cores = options.cores.len();
+    let open_files = OpenFiles::shared_out(cores, options.config.pipes_per_core as usize);
     let server = Arc::new(options.config.clone());
     let node = Arc::new(Node {
         id: NodeId(server.node_id),
@@ -139,7 +142,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let runtime = RuntimeOptions { cores: options.cores.clone(), name: "thalweg".into() };
     let start = Arc::new(Start {
         node,
-        counts: Arc::default(),
+        counts: Arc::new(ConnectionCounts::new(open_files.connections)),
+        open_files,
         server,
         cores,
         bound,
@@ -185,7 +189,7 @@ fn watch_signals(stop: Vec<flume::Sender<()>>) -> Result<signal_hook::iterator::
 async fn core(start: Arc<Start>) {
     let shard = Shard::install(start.node.clone(), start.server.clone(), start.cores);
     pipes::configure(start.server.pipes_per_core as usize, start.server.pipe_bytes as usize);
-    open_files::set_bound(host::segment_files(start.cores, start.server.pipes_per_core as usize));
+    open_files::set_bound(start.open_files.segments_per_core);
     let me = usize::from(shard.id.0);
     let appender = tasks::spawn(Queue::Requests, shard.appender.clone().run());
     let background = tasks::spawn(Queue::Background, shard.appender.clone().run_background());

@@ -25,8 +25,9 @@ const OPEN_FILES_MAX: u64 = 1 << 20;
 /// threads' work).
 const FILES_OF_PROCESS: usize = 32;
 const FILES_OF_CORE: usize = 32;
-/// The least that a core keeps open of its segments.
+/// However low the limit is.
 const SEGMENT_FILES_MIN: usize = 16;
+const CONNECTIONS_MIN: usize = 16;
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,16 +111,32 @@ pub fn raise_limits() {
     }
 }
 
-/// How many files of segments each of `cores` may keep open. What the process needs by itself and its pipes
-/// are put aside; of the rest one half is theirs and the other is for connections.
-pub fn segment_files(cores: usize, pipes_per_core: usize) -> usize {
-    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(OPEN_FILES_MAX);
-    segment_files_of(usize::try_from(limit.min(OPEN_FILES_MAX)).unwrap_or(usize::MAX), cores, pipes_per_core)
+/// How the process's open files are shared out: what it needs by itself and its pipes are put aside, of the
+/// rest a quarter is for the files of segments, which are closed and opened again, and the other three for
+/// connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// Of segments, for each core.
+    pub segments_per_core: usize,
+    /// Of all cores together.
+    pub connections: usize,
 }
 
-fn segment_files_of(limit: usize, cores: usize, pipes_per_core: usize) -> usize {
-    let own = FILES_OF_PROCESS + cores * (FILES_OF_CORE + 2 * pipes_per_core);
-    (limit.saturating_sub(own) / 2 / cores).max(SEGMENT_FILES_MIN)
+impl OpenFiles {
+    /// By the limit of this moment; see [`raise_limits`].
+    pub fn shared_out(cores: usize, pipes_per_core: usize) -> OpenFiles {
+        let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(OPEN_FILES_MAX);
+        OpenFiles::of(limit.min(OPEN_FILES_MAX) as usize, cores, pipes_per_core)
+    }
+
+    fn of(limit: usize, cores: usize, pipes_per_core: usize) -> OpenFiles {
+        let own = FILES_OF_PROCESS + cores * (FILES_OF_CORE + 2 * pipes_per_core);
+        let quarter = limit.saturating_sub(own) / 4;
+        OpenFiles {
+            segments_per_core: (quarter / cores).max(SEGMENT_FILES_MIN),
+            connections: (3 * quarter).max(CONNECTIONS_MIN),
+        }
+    }
 }
 
 fn kernel(release: &str) -> Fact {
@@ -345,10 +362,14 @@ mod tests {
     }
 
     #[test]
-    fn segments_get_half_of_the_files_that_are_left() {
-        assert_eq!(segment_files_of(1024, 2, 64), (1024 - 32 - 2 * (32 + 128)) / 4);
-        assert_eq!(segment_files_of(1 << 20, 1, 64), ((1 << 20) - 192) / 2);
-        assert_eq!(segment_files_of(256, 2, 64), SEGMENT_FILES_MIN);
+    fn open_files_are_shared_out() {
+        let of = |limit, cores| {
+            let files = OpenFiles::of(limit, cores, 64);
+            (files.segments_per_core, files.connections)
+        };
+        assert_eq!(of(1024, 2), (84, 504));
+        assert_eq!(of(1 << 20, 1), (262_096, 786_288));
+        assert_eq!(of(256, 2), (SEGMENT_FILES_MIN, CONNECTIONS_MIN));
     }
 
     #[test]

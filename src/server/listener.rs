@@ -1,6 +1,7 @@
 //! Listeners: each port bound once by trial, then accepted on every core; limits on connections.
 //!
-//! The counts are the process's: `max.connections` over all, `max.connections.per.ip` by address. The limits are
+//! The counts are the process's: `max.connections` over all, and no more than the limit of open files leaves
+//! room for; `max.connections.per.ip` by address. The limits are
 //! those of the moment; what is open when one is lowered stays. A connection past a limit is closed at once,
 //! and said at a bounded rate.
 
@@ -106,8 +107,9 @@ fn own_host_name() -> String {
 }
 
 /// The process's count of connections, over all and by address.
-#[derive(Default)]
 pub struct ConnectionCounts {
+    /// What the limit of open files leaves for connections.
+    most: u32,
     all: AtomicU32,
     by_ip: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -156,13 +158,23 @@ fn addresses(overrides: &BTreeMap<String, u32>) -> HashMap<IpAddr, u32> {
 }
 
 impl ConnectionCounts {
-    /// A place for a connection from `ip`, or the key of the limit that it would pass. All are counted, as the
+    /// None yet, and never more than `most`.
+    pub fn new(most: usize) -> ConnectionCounts {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        ConnectionCounts { most, all: AtomicU32::new(0), by_ip: Mutex::default() }
+    }
+
+    /// A place for a connection from `ip`, or the name of the limit that it would pass. All are counted, as the
     /// limits may change while they are open.
     pub fn admit(self: &Arc<Self>, ip: IpAddr, limits: &ConnectionLimits) -> Result<Admission, &'static str> {
         let ip = ip.to_canonical();
-        if self.all.fetch_add(1, Ordering::Relaxed) >= limits.all_max {
+        if self.all.fetch_add(1, Ordering::Relaxed) >= limits.all_max.min(self.most) {
             self.all.fetch_sub(1, Ordering::Relaxed);
-            return Err("max.connections");
+            return Err(if limits.all_max <= self.most {
+                "max.connections"
+            } else {
+                "the limit of open files"
+            });
         }
         let per_ip_max = limits.by_address.get(&ip).copied().unwrap_or(limits.per_ip_max);
         let mut by_ip = self.by_ip.lock().expect("no panic happens under this lock");

@@ -18,6 +18,7 @@ mod fetches;
 mod listeners;
 mod offline;
 mod offsets;
+mod open_files;
 mod order;
 mod stop;
 mod synced;

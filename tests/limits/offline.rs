@@ -112,3 +112,32 @@ fn a_directory_without_a_usable_log_is_offline_until_the_bad_ones_are_deleted() 
     create(&mut connection, "bad", 1, &[]);
     assert_eq!(append(&mut connection, "bad", 0, &Batch::small(1)), 0);
 }
+
+#[test]
+fn a_partition_whose_disk_is_full_is_offline_until_the_next_start_and_the_others_go_on() {
+    let _turn = turn();
+    let mut broker = Thalweg::start(&scratch("limits-disk-full"), &[]);
+    let mut connection = connect(&broker);
+    create(&mut connection, "t", 2, &[]);
+    // The device that is always full.
+    let segment = broker.data().join("t-0/00000000000000000000.log");
+    fs::create_dir(segment.parent().expect("a partition")).expect("nothing is there before the first append");
+    std::os::unix::fs::symlink("/dev/full", &segment).expect("a link");
+    let send = |connection: &mut Connection| {
+        let answer = connection.call("Produce", 9, &produce("t", 0, -1, &Batch::small(3))).body();
+        answer["responses"][0]["partitionResponses"][0]["errorCode"].clone()
+    };
+    assert_eq!(send(&mut connection), KAFKA_STORAGE_ERROR);
+    assert_eq!(append(&mut connection, "t", 1, &Batch::small(3)), 0);
+    // There is room again: it stays offline all the same.
+    fs::remove_file(&segment).expect("a link");
+    assert_eq!(send(&mut connection), KAFKA_STORAGE_ERROR);
+    let answer = connection.call("Fetch", FETCH, &fetch("t", &[0], 0)).body();
+    assert_eq!(answer["responses"][0]["partitions"][0]["errorCode"], KAFKA_STORAGE_ERROR, "{answer}");
+    assert_eq!(append(&mut connection, "t", 1, &Batch::small(3)), 3);
+    broker.stop();
+    broker.restart();
+    let mut connection = connect(&broker);
+    assert_eq!(append(&mut connection, "t", 0, &Batch::small(1)), 0, "nothing was acknowledged before");
+    assert_eq!(append(&mut connection, "t", 1, &Batch::small(1)), 6);
+}
