@@ -37,6 +37,8 @@ const READ_COMMITTED: i8 = 1;
 /// A fetch that names more partitions than this that do not exist does not wait: what a waiting fetch holds is
 /// bounded by the partitions there are.
 const UNKNOWN_MAX: usize = 1000;
+/// How soon a fetch looks again that got nothing because too many files are in use.
+const PUT_OFF_PAUSE: Duration = Duration::from_millis(20);
 
 /// What one fetch asks, apart from its partitions.
 #[derive(Clone, Copy)]
@@ -183,6 +185,17 @@ async fn serve(shard: Rc<Shard>, header: RequestHeader, request: SessionRequest,
         if have >= limits.min_bytes || urgent || lines.len() == unknown {
             break;
         }
+        if lines.iter().any(Line::is_put_off) {
+            if have > 0 {
+                break;
+            }
+            // Nothing is held meanwhile, so others who wait for files get on.
+            drop((std::mem::take(&mut lines), registered));
+            glommio::timer::sleep(PUT_OFF_PAUSE.min(Duration::from_millis(left_ms))).await;
+            continue;
+        }
+        // No file is kept from others while this one waits: what is there is read again.
+        lines.clear();
         // What is there already counts; an append that came since the read has woken the wait.
         wait.add(have);
         let woken = shard::until(Duration::from_millis(left_ms), wait.woken()).await;
@@ -209,6 +222,10 @@ impl Line {
             Ok(Fetched { records: Some(slice), .. }) => u64::from(slice.length),
             _ => 0,
         }
+    }
+
+    fn is_put_off(&self) -> bool {
+        self.result.as_ref().is_ok_and(|fetched| fetched.put_off)
     }
 
     /// Answered at once, however little there is.

@@ -20,9 +20,6 @@ use crate::protocol::batch::CheckedBatch;
 use crate::storage::{self, Appended, Log, LogConfig, ReadError, Slice, StorageError};
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 
-/// How often a fetch that has nothing yet waits for open files to come free before it goes without.
-const BUSY_PAUSES_MAX: u32 = 25;
-
 pub struct Partition {
     pub topic: Arc<str>,
     pub topic_id: TopicId,
@@ -60,6 +57,9 @@ pub enum AppendRefused {
 /// What a fetch of one partition gives.
 pub struct Fetched {
     pub records: Option<Slice>,
+    /// There are records, but too many files are in use to read them now: as if the limit in bytes were
+    /// reached, the reader comes again.
+    pub put_off: bool,
     pub high_watermark: Offset,
     pub last_stable: Offset,
     pub log_start: Offset,
@@ -250,7 +250,6 @@ impl Partition {
 
     /// Reads for a fetch; may wait for pages that were not in memory.
     pub async fn fetch(&self, from: FetchFrom) -> Result<Fetched, FetchRefused> {
-        let mut pauses = 0;
         loop {
             // First of all: an offline log does not know where it ends, and OFFSET_OUT_OF_RANGE would have
             // the reader begin anew.
@@ -258,8 +257,14 @@ impl Partition {
             self.replica.borrow().check_epoch(from.current_leader_epoch).map_err(FetchRefused::Epoch)?;
             let high_watermark = self.commit();
             let (last_stable, log_start) = (self.replica.borrow().last_stable(), self.log.log_start());
-            let mut fetched =
-                Fetched { records: None, high_watermark, last_stable, log_start, diverging: None };
+            let mut fetched = Fetched {
+                records: None,
+                put_off: false,
+                high_watermark,
+                last_stable,
+                log_start,
+                diverging: None,
+            };
             if from.last_fetched_epoch >= 0 {
                 let (epoch, end) = self.log.end_offset_for(LeaderEpoch(from.last_fetched_epoch));
                 if epoch.0 < 0 || end.0 < 0 {
@@ -283,13 +288,9 @@ impl Partition {
                     return Ok(fetched);
                 }
                 Err(ReadError::Cold(cold)) => self.log.warm(cold).await.map_err(FetchRefused::Storage)?,
-                // Like a partition that is past the limit in bytes: its reader comes again.
-                Err(ReadError::Busy) if !from.at_least_one || pauses == BUSY_PAUSES_MAX => {
-                    return Ok(fetched);
-                }
                 Err(ReadError::Busy) => {
-                    pauses += 1;
-                    self.log.room().await;
+                    fetched.put_off = true;
+                    return Ok(fetched);
                 }
                 Err(ReadError::OutOfRange { .. }) => return Err(FetchRefused::OutOfRange),
                 Err(ReadError::Offline(error)) => return Err(FetchRefused::Storage(error)),
