@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::runtime::ring;
 use crate::storage::open_files::Counted;
 
 /// The largest number of pieces that the kernel takes in one vectored write (`UIO_MAXIOV`).
@@ -60,6 +62,7 @@ impl SegmentFile {
     pub fn write_vectored_at(&self, mut pieces: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
         let length = pieces.iter().map(|piece| piece.len()).sum();
         record(|| Step::Write { path: self.path.to_path_buf(), position, length });
+        hold_back();
         let mut left: usize = length;
         while left > 0 {
             let count = pieces.len().min(PIECES_MAX);
@@ -73,6 +76,40 @@ impl SegmentFile {
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
+        }
+        Ok(())
+    }
+
+    /// Like [`SegmentFile::write_vectored_at`] by the core's ring, which writes on a thread of the kernel what
+    /// it cannot write at once. A core without a ring has a thread of its own do it.
+    pub async fn write_off_core(
+        self: Arc<Self>,
+        mut pieces: Vec<Bytes>,
+        mut position: u64,
+    ) -> io::Result<()> {
+        if !ring::is_here() {
+            let write = move || {
+                let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+                self.write_vectored_at(&mut slices, position)
+            };
+            return blocking(write).await;
+        }
+        let length = pieces.iter().map(Bytes::len).sum();
+        record(|| Step::Write { path: self.path.to_path_buf(), position, length });
+        while !pieces.is_empty() {
+            let rest = pieces.split_off(pieces.len().min(PIECES_MAX));
+            let (written, mut tried) = ring::write_at(self.clone(), pieces, position).await;
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    drop_written(&mut tried, written);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+            tried.extend(rest);
+            pieces = tried;
         }
         Ok(())
     }
@@ -168,6 +205,20 @@ impl SegmentFile {
             EXT4 | XFS | BTRFS => Some(state.f_bavail.saturating_mul(state.f_bsize as u64)),
             _ => None,
         }
+    }
+}
+
+/// Takes the first `written` bytes off.
+fn drop_written(pieces: &mut Vec<Bytes>, mut written: usize) {
+    let whole = pieces.iter().take_while(|piece| {
+        let is_whole = piece.len() <= written;
+        written -= if is_whole { piece.len() } else { 0 };
+        is_whole
+    });
+    let whole = whole.count();
+    pieces.drain(..whole);
+    if let Some(first) = pieces.first_mut() {
+        first.advance(written);
     }
 }
 
@@ -339,6 +390,27 @@ pub enum Step {
 #[inline]
 pub fn answered(what: impl FnOnce() -> String) {
     record(|| Step::Answer(what()));
+}
+
+/// In tests a device may be slow for the core that writes.
+#[cfg(not(test))]
+#[inline(always)]
+fn hold_back() {}
+
+#[cfg(test)]
+fn hold_back() {
+    std::thread::sleep(slowness::OF_WRITES.get());
+}
+
+#[cfg(test)]
+pub mod slowness {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    thread_local! {
+        /// How long each write takes on this thread.
+        pub static OF_WRITES: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
 }
 
 #[cfg(not(any(test, feature = "faults")))]

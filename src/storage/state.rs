@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::protocol::batch::HEADER_BYTES;
 use crate::storage::appender::Job;
@@ -14,7 +15,7 @@ use crate::storage::cold::{Flush, Making, Search, SegmentFlush};
 use crate::storage::config::LogConfig;
 use crate::storage::epochs::Epochs;
 use crate::storage::errors::StorageError;
-use crate::storage::file::{Fault, Miss, PIECES_MAX, planted};
+use crate::storage::file::{Fault, Miss, PIECES_MAX, SegmentFile, planted};
 use crate::storage::log::Log;
 use crate::storage::open_files::Later;
 use crate::storage::producers::Producers;
@@ -42,8 +43,31 @@ pub struct Staged {
     pub place: Place,
 }
 
+/// One vectored write of staged batches.
+#[derive(Clone, Copy)]
+pub struct Planned {
+    /// The base offset of its segment.
+    pub base: Offset,
+    /// The byte where it begins.
+    pub position: u64,
+    /// Staged batches, from the oldest on.
+    count: usize,
+    /// Of those, how many are left out: none, but for a planted fault.
+    skip: usize,
+    rolled: bool,
+}
+
+/// A planned write with all that it needs.
+pub struct OffCore {
+    pub file: Arc<SegmentFile>,
+    pub pieces: Vec<Bytes>,
+    pub planned: Planned,
+}
+
 /// What one vectored write brought to a file.
 pub struct Run {
+    /// Which segment it is at this moment.
+    pub index: usize,
     /// The base offset of its segment.
     pub base: Offset,
     /// The offset after its last batch.
@@ -138,19 +162,12 @@ impl State {
 
     /// Writes the staged batches of one segment, as many as one vectored write takes.
     pub fn write_run(&mut self, index: usize) -> io::Result<Run> {
-        let next_base = self.segments.get(index + 1).map(|segment| segment.base);
-        let is_newest = next_base.is_none();
         let turn = self.turn;
-        let segment = &mut self.segments[index];
-        let file = segment.open_to_write(&self.dir, turn)?;
-        let rolled = index > 0 && segment.written == 0;
-        let base = segment.base;
-        let belongs = |staged: &&Staged| next_base.is_none_or(|next| staged.place.first < next);
-        let count = self.staged.iter().take(PIECES_MAX / 2).take_while(belongs).count();
-        let skip = usize::from(rolled && planted(Fault::LostRoll));
+        let file = self.segments[index].open_to_write(&self.dir, turn)?;
+        let planned = self.plan(index);
+        let Planned { position, count, skip, .. } = planned;
         let run = self.staged.iter().take(count).skip(skip);
         let pieces = run.flat_map(|staged| [&staged.header[..], &staged.batch[HEADER_BYTES..]]);
-        let position = u64::from(segment.written);
         if count <= SMALL_RUN {
             let mut small: [IoSlice<'_>; 2 * SMALL_RUN] = std::array::from_fn(|_| IoSlice::new(&[]));
             let filled =
@@ -159,6 +176,52 @@ impl State {
         } else {
             file.write_vectored_at(&mut pieces.map(IoSlice::new).collect::<Vec<_>>(), position)?;
         }
+        self.take_in(index, &planned)
+    }
+
+    /// The same write as a value, to be made while the core goes on; [`State::wrote_off_core`] follows it. The
+    /// batches stay staged until then.
+    pub fn run_off_core(&mut self, index: usize) -> io::Result<OffCore> {
+        let turn = self.turn;
+        let file = self.segments[index].open_to_write(&self.dir, turn)?;
+        let planned = self.plan(index);
+        let run = || self.staged.iter().take(planned.count).skip(planned.skip);
+        let mut headers = BytesMut::with_capacity(planned.count * HEADER_BYTES);
+        run().for_each(|staged| headers.extend_from_slice(&staged.header));
+        let mut headers = headers.freeze();
+        let pieces =
+            run().flat_map(|staged| [headers.split_to(HEADER_BYTES), staged.batch.slice(HEADER_BYTES..)]);
+        let pieces = pieces.collect();
+        Ok(OffCore { file, pieces, planned })
+    }
+
+    /// Takes in that such a write was made. The segment is there: nothing takes one away whose batches wait.
+    pub fn wrote_off_core(&mut self, planned: &Planned) -> io::Result<Run> {
+        let index = self.segments.partition_point(|segment| segment.base <= planned.base) - 1;
+        assert_eq!(self.segments[index].base, planned.base);
+        self.take_in(index, planned)
+    }
+
+    /// What the next write to a segment is.
+    fn plan(&self, index: usize) -> Planned {
+        let segment = &self.segments[index];
+        let next_base = self.segments.get(index + 1).map(|segment| segment.base);
+        let belongs = |staged: &&Staged| next_base.is_none_or(|next| staged.place.first < next);
+        let rolled = index > 0 && segment.written == 0;
+        Planned {
+            base: segment.base,
+            position: u64::from(segment.written),
+            count: self.staged.iter().take(PIECES_MAX / 2).take_while(belongs).count(),
+            skip: usize::from(rolled && planted(Fault::LostRoll)),
+            rolled,
+        }
+    }
+
+    /// Takes in that a planned write was made.
+    fn take_in(&mut self, index: usize, planned: &Planned) -> io::Result<Run> {
+        let is_newest = index + 1 == self.segments.len();
+        let Planned { base, count, skip, rolled, .. } = *planned;
+        let segment = &mut self.segments[index];
         if is_newest && segment.written == 0 {
             self.tail.clear();
         }
@@ -179,7 +242,7 @@ impl State {
         if segment.times.wants_spill() {
             segment.times.spill(&path_of(&self.dir, base, TIME_INDEX_SUFFIX))?;
         }
-        Ok(Run { base, end, rolled })
+        Ok(Run { index, base, end, rolled })
     }
 
     /// Reservation and write-back that are due after a write to a segment.

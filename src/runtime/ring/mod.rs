@@ -58,6 +58,11 @@ pub fn current() -> Rc<Ring> {
     CURRENT.with_borrow(|ring| ring.clone().expect("operations run on a core"))
 }
 
+/// Whether this thread is a core with a ring.
+pub fn is_here() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
 /// Calls `f` with the ring of this core; panics as [`current`] does.
 pub fn with<R>(f: impl FnOnce(&Rc<Ring>) -> R) -> R {
     CURRENT.with_borrow(|ring| f(ring.as_ref().expect("operations run on a core")))

@@ -52,10 +52,13 @@ pub struct Log {
     written: Cell<Offset>,
     flushed: Cell<Offset>,
     offline: RefCell<Option<StorageError>>,
-    /// A segment's files are made, or cut, or cannot be opened for want of descriptors.
+    /// A segment's files are made, or cut, or cannot be opened for want of descriptors; or a write is under way
+    /// off the core.
     writes_wait: Cell<bool>,
     /// How often in a row a write found no descriptor.
     out_of_files: Cell<u32>,
+    /// Writes leave the core until so many more were quick; 0 for a log that does not stall.
+    quick_writes_wanted: Cell<u32>,
     dirty: Cell<bool>,
     flush_wanted: Cell<Offset>,
     flushing: Cell<bool>,
@@ -128,6 +131,7 @@ impl Log {
             offline: RefCell::new(None),
             writes_wait: Cell::new(false),
             out_of_files: Cell::new(0),
+            quick_writes_wanted: Cell::new(0),
             dirty: Cell::new(false),
             flush_wanted: Cell::default(),
             flushing: Cell::new(false),
@@ -209,6 +213,11 @@ impl Log {
     /// Bytes that wait to be written: they are held in memory until then.
     pub fn staged_bytes(&self) -> usize {
         self.state.borrow().staged_bytes
+    }
+
+    /// A write took too long: for a while writes do not hold up the core.
+    pub fn stalls(&self) -> bool {
+        self.quick_writes_wanted.get() > 0
     }
 
     pub fn segment_count(&self) -> usize {

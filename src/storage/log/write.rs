@@ -1,9 +1,15 @@
 //! The write side: what is staged goes to the files, and from there to the device.
 //!
-//! Writes are made at the end of a turn, in the order of offsets; while a segment's files are made they wait.
+//! Writes are made at the end of a turn, in the order of offsets, on the core itself: into preallocated space of
+//! the page cache that is a copy in memory. Where it is not, because the device is slow and the kernel holds
+//! writers back, the log's writes go to the ring until they are quick again. While a segment's files are made
+//! writes wait.
 //! Flushes are shared: one at a time a log, each for everything that was written before it.
 
+use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::Log;
 use crate::storage::appender::{self, Job};
@@ -11,9 +17,14 @@ use crate::storage::errors::StorageError;
 use crate::storage::file::{FILES_PATIENCE, FILES_PAUSE, blocking, is_out_of_files};
 use crate::storage::open_files::Later;
 use crate::storage::segment::{LOG_SUFFIX, OnDisk, path_of};
+use crate::storage::state::{OffCore, Run};
 use crate::storage::waiting::WaitFor;
 use crate::types::Offset;
 
+/// A write that took so long has stalled: it waited for the device, or the kernel held it back.
+const STALL: Duration = Duration::from_millis(20);
+/// So many writes in a row must be quick before a log that stalled is written on its core again.
+const QUICK_WRITES: u32 = 16;
 /// After so many pauses a write that finds no descriptor fails as any other.
 const OUT_OF_FILES_MAX: u32 = (FILES_PATIENCE.as_millis() / FILES_PAUSE.as_millis()) as u32;
 
@@ -30,28 +41,85 @@ impl Log {
                 self.make_files(index);
                 return;
             }
-            match state.write_run(index) {
-                Ok(run) => {
-                    let jobs = state.jobs_ahead(self, index);
-                    drop(state);
-                    self.out_of_files.set(0);
-                    jobs.into_iter().flatten().for_each(|job| self.appender.post(job));
-                    self.set_written(run.end);
-                    if run.rolled {
-                        // The segment before is complete: bring it to the device.
-                        self.want_flush(run.base);
-                    }
-                }
-                Err(error) if is_out_of_files(&error) && self.out_of_files.get() < OUT_OF_FILES_MAX => {
-                    drop(state);
-                    self.write_later();
-                }
-                Err(error) => {
-                    let path = path_of(&state.dir, state.segments[index].base, LOG_SUFFIX);
-                    drop(state);
-                    self.go_offline(StorageError::io("write", &path, &error));
+            if self.quick_writes_wanted.get() > 0 {
+                drop(state);
+                self.write_off_core(index);
+                return;
+            }
+            let began = Instant::now();
+            let written = state.write_run(index);
+            let path = || path_of(&state.dir, state.segments[index].base, LOG_SUFFIX);
+            let written = written.map_err(|error| (path(), error));
+            drop(state);
+            self.note_pace(began.elapsed());
+            self.wrote(written);
+        }
+    }
+
+    /// Writes while the core goes on. Later writes wait, so that the order of offsets is the order of writes.
+    fn write_off_core(self: &Rc<Self>, index: usize) {
+        let mut state = self.state.borrow_mut();
+        let path = path_of(&state.dir, state.segments[index].base, LOG_SUFFIX);
+        let run = state.run_off_core(index);
+        drop(state);
+        let OffCore { file, pieces, planned } = match run {
+            Ok(run) => run,
+            Err(error) => return self.wrote(Err((path, error))),
+        };
+        self.writes_wait.set(true);
+        let log = self.clone();
+        glommio::spawn_local(async move {
+            let began = Instant::now();
+            let written = file.write_off_core(pieces, planned.position).await;
+            log.writes_wait.set(false);
+            if log.offline.borrow().is_some() {
+                return;
+            }
+            log.note_pace(began.elapsed());
+            let run = written.and_then(|()| log.state.borrow_mut().wrote_off_core(&planned));
+            log.wrote(run.map_err(|error| (path, error)));
+            log.write_staged();
+        })
+        .detach();
+    }
+
+    /// Counts a write as quick or stalled: from a stalled one on writes leave the core, until so many in a row
+    /// were quick.
+    fn note_pace(&self, took: Duration) {
+        let wanted = self.quick_writes_wanted.get();
+        if took < STALL {
+            self.quick_writes_wanted.set(wanted.saturating_sub(1));
+            return;
+        }
+        if wanted == 0 {
+            tracing::debug!(log = &*self.name, ?took, "a write stalled");
+        }
+        self.quick_writes_wanted.set(QUICK_WRITES);
+    }
+
+    /// As after a write that stalled.
+    #[cfg(test)]
+    pub(in crate::storage) fn stall(&self) {
+        self.note_pace(STALL);
+    }
+
+    /// What follows a write, or the failure of one and its path.
+    fn wrote(self: &Rc<Self>, written: Result<Run, (PathBuf, io::Error)>) {
+        match written {
+            Ok(run) => {
+                let jobs = self.state.borrow_mut().jobs_ahead(self, run.index);
+                self.out_of_files.set(0);
+                jobs.into_iter().flatten().for_each(|job| self.appender.post(job));
+                self.set_written(run.end);
+                if run.rolled {
+                    // The segment before is complete: bring it to the device.
+                    self.want_flush(run.base);
                 }
             }
+            Err((_, error)) if is_out_of_files(&error) && self.out_of_files.get() < OUT_OF_FILES_MAX => {
+                self.write_later();
+            }
+            Err((path, error)) => self.go_offline(StorageError::io("write", &path, &error)),
         }
     }
 

@@ -5,6 +5,7 @@ mod costs;
 mod kafka;
 mod open_files;
 mod recovery;
+mod stalls;
 mod upkeep;
 
 use std::path::{Path, PathBuf};

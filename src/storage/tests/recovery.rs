@@ -132,7 +132,7 @@ fn recovery_rebuilds_lost_indexes_and_epochs() {
 }
 
 /// Random appends, rolls, waits, clean stops and kills, held against a list of what was appended. Few files
-/// may be open, so that most are closed again and again.
+/// may be open, so that most are closed again and again, and some writes leave the core.
 #[test]
 fn random_lives_of_a_log_match_a_model() {
     let mut random = Random::seeded("random_lives_of_a_log_match_a_model");
@@ -165,10 +165,11 @@ fn random_lives_of_a_log_match_a_model() {
                     sequences[producer] += records;
                 }
                 model.push((appended.base_offset.0, appended.last_offset.0, made.bytes().len()));
-                match random.below(6) {
+                match random.below(8) {
                     0 => log.written_to(log.log_end()).await.unwrap(),
                     1 => log.flush().await.unwrap(),
                     2 => log.tick(NOW),
+                    3 => log.stall(),
                     _ => {}
                 }
             }
