@@ -160,6 +160,7 @@ class Group:
         if self.watcher:
             self.watcher.join(30)
         self.onlooker.close()
+        self.ledger.still()
         if kind is None and self.ledger.wrong:
             raise Failed("\n".join(self.ledger.wrong[:20]))
 
