@@ -84,7 +84,7 @@ async fn serve(socket: Socket, run: Arc<Run>) {
     let mut bytes = BytesMut::new();
     while !run.stop.load(Ordering::Relaxed) {
         while bytes.len() < MESSAGE_BYTES {
-            if !matches!(socket.receive(&mut bytes).await, Ok(count) if count > 0) {
+            if !matches!(socket.receive(&mut bytes, 0).await, Ok(count) if count > 0) {
                 return;
             }
         }
@@ -112,7 +112,8 @@ fn idle(seconds: u64) {
             let accepting = glommio::spawn_local(async move {
                 loop {
                     let (socket, _) = listener.accept().await.expect("descriptors are left");
-                    glommio::spawn_local(async move { socket.receive(&mut BytesMut::new()).await }).detach();
+                    glommio::spawn_local(async move { socket.receive(&mut BytesMut::new(), 0).await })
+                        .detach();
                 }
             });
             glommio::timer::sleep(Duration::from_millis(300)).await;

@@ -63,6 +63,8 @@ class Churn:
         self.group.excuses = self.excused
         self.stopped = {}  # member -> when it goes on
         self.fenced_once = set()  # members that were stopped past their session
+        # Never touched, so that a mixed group is never empty: one that is may begin again, and its epochs at 1.
+        self.anchor = None
         self.deeds = {}
 
     def run(self, seconds, kills):
@@ -70,6 +72,9 @@ class Churn:
             for topic, partitions in self.topics.items():
                 group.create(topic, partitions)
             group.watch()
+            if self.protocol == "mixed":
+                self.anchor = group.start("confluent", protocol="classic")
+                group.settle(self.anchor)
             self.start()
             self.start()
             self.writer.start()
@@ -109,7 +114,7 @@ class Churn:
     # ---- deeds ----
 
     def act(self):
-        living = [m for m in self.group.living() if m not in self.stopped]
+        living = [m for m in self.group.living() if m not in self.stopped and m is not self.anchor]
         deeds = []
         if len(living) + len(self.stopped) < MEMBERS_MAX:
             deeds += ["start"] * 3
