@@ -21,7 +21,7 @@ use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome
 use crate::metadata::Image;
 use crate::runtime::broadcast::View;
 use crate::runtime::tasks::{self, Queue};
-use crate::types::{PartitionId, ShardId, TopicId};
+use crate::types::{PartitionId, TopicId};
 
 /// How late a deadline may be seen where no request comes.
 const TICK_EVERY: Duration = Duration::from_millis(50);
