@@ -21,6 +21,7 @@ use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
+use kafka_protocol::protocol::StrBytes;
 
 use super::admin::Outcomes;
 use super::cluster::{Client, text, topic_name};
@@ -237,13 +238,10 @@ impl Client {
             for topic in group.topics {
                 let topic_name: Arc<str> = topic.name.0.as_str().into();
                 for partition in topic.partitions {
-                    let committed = Committed {
-                        offset: Offset(partition.committed_offset),
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata: partition.metadata.map(|text| text.to_string()).unwrap_or_default(),
-                    };
                     let at = partition_of(&topic_name, partition.partition_index);
-                    add_commit(&mut commits, &name, at, committed, partition.error_code);
+                    let of =
+                        (partition.committed_offset, partition.committed_leader_epoch, partition.metadata);
+                    add_commit(&mut commits, &name, at, of, partition.error_code);
                 }
             }
             (name, commits)
@@ -269,13 +267,9 @@ impl Client {
         for topic in response.topics {
             let topic_name: Arc<str> = topic.name.0.as_str().into();
             for partition in topic.partitions {
-                let committed = Committed {
-                    offset: Offset(partition.committed_offset),
-                    leader_epoch: partition.committed_leader_epoch,
-                    metadata: partition.metadata.map(|text| text.to_string()).unwrap_or_default(),
-                };
                 let at = partition_of(&topic_name, partition.partition_index);
-                add_commit(&mut commits, group, at, committed, partition.error_code);
+                let of = (partition.committed_offset, partition.committed_leader_epoch, partition.metadata);
+                add_commit(&mut commits, group, at, of, partition.error_code);
             }
         }
         Ok(commits)
@@ -388,14 +382,17 @@ fn add_commit(
     commits: &mut Result<Commits, ClientError>,
     group: &str,
     at: TopicPartition,
-    committed: Committed,
+    (offset, leader_epoch, metadata): (i64, i32, Option<StrBytes>),
     error_code: i16,
 ) {
     let checked = ClientError::check(|| format!("{} for {at}", offsets_of(group)), error_code, None);
     match (checked, &mut *commits) {
         (Err(error), Ok(_)) => *commits = Err(error),
         // A negative offset says that nothing is committed.
-        (Ok(()), Ok(commits)) if committed.offset.0 >= 0 => drop(commits.insert(at, committed)),
+        (Ok(()), Ok(commits)) if offset >= 0 => {
+            let metadata = metadata.map(|text| text.to_string()).unwrap_or_default();
+            commits.insert(at, Committed { offset: Offset(offset), leader_epoch, metadata });
+        }
         _ => {}
     }
 }
