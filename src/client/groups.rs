@@ -164,10 +164,8 @@ impl Client {
             DescribeGroupsRequest::default().with_groups(groups.iter().map(|group| group_id(group)).collect())
         })?;
         let outcome = |group: classic::DescribedGroup| {
-            let name = group.group_id.0.to_string();
-            let what = || format!("group {name}");
-            let checked = ClientError::check(what, group.error_code, group.error_message.as_deref());
-            (name.clone(), checked.map(|()| read_classic(group, id)))
+            let (name, checked) = of_group(&group.group_id, group.error_code, group.error_message.as_deref());
+            (name, checked.map(|()| read_classic(group, id)))
         };
         Ok(response.groups.into_iter().map(outcome).collect())
     }
@@ -178,10 +176,8 @@ impl Client {
                 .with_group_ids(groups.iter().map(|group| group_id(group)).collect())
         })?;
         let outcome = |group: consumer::DescribedGroup| {
-            let name = group.group_id.0.to_string();
-            let what = || format!("group {name}");
-            let checked = ClientError::check(what, group.error_code, group.error_message.as_deref());
-            (name.clone(), checked.map(|()| read_consumer(group, id)))
+            let (name, checked) = of_group(&group.group_id, group.error_code, group.error_message.as_deref());
+            (name, checked.map(|()| read_consumer(group, id)))
         };
         Ok(response.groups.into_iter().map(outcome).collect())
     }
@@ -195,9 +191,7 @@ impl Client {
             };
             let response = client.tell(id, request)?;
             let outcome = |result: kafka_protocol::messages::delete_groups_response::DeletableGroupResult| {
-                let name = result.group_id.0.to_string();
-                let what = || format!("group {name}");
-                (name.clone(), ClientError::check(what, result.error_code, None))
+                of_group(&result.group_id, result.error_code, None)
             };
             Ok(response.results.into_iter().map(outcome).collect())
         })
@@ -341,6 +335,12 @@ impl Client {
         });
         outcomes.pop().map_or_else(|| Ok(Vec::new()), |(_, outcome)| outcome)
     }
+}
+
+/// What was said of a group as a whole.
+fn of_group(id: &GroupId, error_code: i16, message: Option<&str>) -> (String, Result<(), ClientError>) {
+    let checked = ClientError::check(|| format!("group {}", id.0), error_code, message);
+    (id.0.to_string(), checked)
 }
 
 fn commit_request(
