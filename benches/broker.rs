@@ -16,22 +16,24 @@
 //!     cargo bench --bench broker -- --rounds 5    more often than three times
 //!     cargo bench --bench broker -- --no-kafka    without Apache Kafka
 
+mod brokers;
+mod cores;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use brokers::{Broker, Connection, frame};
+use bytes::Bytes;
+use cores::{pin_to, thread_cpu_ns};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, ProduceRequest, RequestHeader, TopicName,
-};
-use kafka_protocol::protocol::{Encodable, Request, StrBytes};
+use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, ProduceRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use thalweg::protocol::batch::BatchBuilder;
 
 const CONNECTIONS: usize = 6;
@@ -132,36 +134,38 @@ fn report(name: &str, figures: &Figures) {
 }
 
 /// Starts a broker on a directory below `dir`, measures it, and ends it.
-fn measure(start: fn(&Path) -> Broker, dir: &Path, bytes: usize) -> Figures {
-    let broker = start(&dir.join("data"));
-    let (start_ms, pid, address) = (broker.start_ms, broker.child.id(), broker.address.clone());
+fn measure(start: fn(&Path, &[&str]) -> Broker, dir: &Path, bytes: usize) -> Figures {
+    let began = Instant::now();
+    let broker = start(&dir.join("data"), &[]);
+    let start_ms = began.elapsed().as_secs_f64() * 1e3;
+    let address = broker.address.as_str();
     std::thread::sleep(Duration::from_secs(2));
-    let before = (cpu_seconds(pid), Instant::now());
+    let before = (broker.cpu_seconds(), Instant::now());
     std::thread::sleep(Duration::from_secs(3));
-    let idle_cpu_percent = (cpu_seconds(pid) - before.0) / before.1.elapsed().as_secs_f64() * 100.0;
-    let idle_rss_mib = resident_mib(pid);
-    let mut admin = Client::connect(&address);
+    let idle_cpu_percent = (broker.cpu_seconds() - before.0) / before.1.elapsed().as_secs_f64() * 100.0;
+    let idle_rss_mib = broker.resident_mib();
+    let mut admin = Connection::open(address);
     let topic = CreatableTopic::default()
         .with_name(topic_name())
         .with_num_partitions(CONNECTIONS as i32)
         .with_replication_factor(1);
     admin.call(5, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000));
-    (0..CONNECTIONS as i32).for_each(|partition| until_led(&address, partition));
+    (0..CONNECTIONS as i32).for_each(|partition| until_led(address, partition));
     // Warm: the virtual machine compiles, files and sockets grow.
-    produce(&address, bytes / 2);
+    produce(address, bytes / 2);
     touch(bytes);
-    let produced = timed(pid, bytes, || produce(&address, bytes));
-    fetch(&address, bytes / 4);
-    let fetched = timed(pid, bytes, || fetch(&address, bytes));
+    let produced = timed(&broker, bytes, || produce(address, bytes));
+    fetch(address, bytes / 4);
+    let fetched = timed(&broker, bytes, || fetch(address, bytes));
     Figures { start_ms, idle_rss_mib, idle_cpu_percent, produce: produced, fetch: fetched }
 }
 
-/// CPU seconds of `pid` and GB/s of the clock, for `bytes`.
-fn timed(pid: u32, bytes: usize, work: impl FnOnce()) -> (f64, f64) {
-    let before = (cpu_seconds(pid), Instant::now());
+/// CPU seconds of the broker and GB/s of the clock, for `bytes`.
+fn timed(broker: &Broker, bytes: usize, work: impl FnOnce()) -> (f64, f64) {
+    let before = (broker.cpu_seconds(), Instant::now());
     work();
     let gb = bytes as f64 / 1e9;
-    ((cpu_seconds(pid) - before.0) / gb, gb / before.1.elapsed().as_secs_f64())
+    ((broker.cpu_seconds() - before.0) / gb, gb / before.1.elapsed().as_secs_f64())
 }
 
 // ---- load -------------------------------------------------------------------------------------------
@@ -171,18 +175,18 @@ fn produce(address: &str, bytes: usize) {
     std::thread::scope(|scope| {
         for partition in 0..CONNECTIONS {
             scope.spawn(move || {
-                let mut client = Client::connect(address);
+                let mut client = Connection::open(address);
                 let frame = produce_frame(partition as i32);
                 let mut waiting = 0;
                 for _ in 0..requests {
-                    client.stream.write_all(&frame).expect("the broker reads");
+                    client.send(&frame);
                     waiting += 1;
                     if waiting == PIPELINED {
-                        client.check_produced();
+                        check_produced(&mut client);
                         waiting -= 1;
                     }
                 }
-                (0..waiting).for_each(|_| client.check_produced());
+                (0..waiting).for_each(|_| check_produced(&mut client));
             });
         }
     });
@@ -190,15 +194,20 @@ fn produce(address: &str, bytes: usize) {
 
 /// Asks until the partition takes a batch: Apache Kafka answers NOT_LEADER just after it made a topic.
 fn until_led(address: &str, partition: i32) {
-    let (mut client, frame) = (Client::connect(address), produce_frame(partition));
+    let (mut client, frame) = (Connection::open(address), produce_frame(partition));
     for _ in 0..100 {
-        client.stream.write_all(&frame).expect("the broker reads");
-        if client.read_answer()[ERROR_CODE] == [0, 0] {
+        client.send(&frame);
+        if client.receive()[ERROR_CODE] == [0, 0] {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("partition {partition} takes nothing");
+}
+
+fn check_produced(client: &mut Connection) {
+    let answer = client.receive();
+    assert_eq!(answer[ERROR_CODE], [0, 0], "a produce request failed: {answer:?}");
 }
 
 /// Where a produce answer has its error code: correlation id 4, tagged fields 1, topics 1, name 1 + 5,
@@ -222,7 +231,7 @@ fn produce_frame(partition: i32) -> Bytes {
     let partition = PartitionProduceData::default().with_index(partition).with_records(Some(records));
     let topic = TopicProduceData::default().with_name(topic_name()).with_partition_data(vec![partition]);
     let request = ProduceRequest::default().with_acks(1).with_timeout_ms(30_000).with_topic_data(vec![topic]);
-    framed(9, &request)
+    frame(9, &request)
 }
 
 fn fetch(address: &str, bytes: usize) {
@@ -230,7 +239,7 @@ fn fetch(address: &str, bytes: usize) {
     std::thread::scope(|scope| {
         for partition in 0..CONNECTIONS {
             scope.spawn(move || {
-                let mut client = Client::connect(address);
+                let mut client = Connection::open(address);
                 let (mut offset, mut fetched) = (0, 0);
                 while fetched < each {
                     let answer = client.call(11, &fetch_request(partition as i32, offset));
@@ -286,146 +295,6 @@ fn topic_name() -> TopicName {
     TopicName(StrBytes::from_static_str(TOPIC))
 }
 
-fn framed<R: Request>(version: i16, request: &R) -> Bytes {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(1)
-        .with_client_id(Some(StrBytes::from_static_str("bench")));
-    let mut frame = BytesMut::from(&[0u8; 4][..]);
-    header.encode(&mut frame, R::header_version(version)).expect("a header encodes");
-    request.encode(&mut frame, version).expect("a request encodes");
-    let length = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
-}
-
-struct Client {
-    stream: TcpStream,
-    answer: Vec<u8>,
-}
-
-impl Client {
-    fn connect(address: &str) -> Client {
-        let stream = TcpStream::connect(address).expect("the broker listens");
-        stream.set_nodelay(true).expect("a socket option");
-        Client { stream, answer: Vec::new() }
-    }
-
-    fn call<R: Request>(&mut self, version: i16, request: &R) -> &[u8] {
-        self.stream.write_all(&framed(version, request)).expect("the broker reads");
-        self.read_answer()
-    }
-
-    fn read_answer(&mut self) -> &[u8] {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length).expect("the broker answers");
-        self.answer.resize(u32::from_be_bytes(length) as usize, 0);
-        self.stream.read_exact(&mut self.answer).expect("a whole answer");
-        &self.answer
-    }
-
-    fn check_produced(&mut self) {
-        let answer = self.read_answer();
-        assert_eq!(answer[ERROR_CODE], [0, 0], "a produce request failed: {answer:?}");
-    }
-}
-
-// ---- brokers ----------------------------------------------------------------------------------------
-
-struct Broker {
-    child: Child,
-    address: String,
-    start_ms: f64,
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-impl Broker {
-    fn thalweg(dir: &Path) -> Broker {
-        let port_file = dir.with_extension("port");
-        let began = Instant::now();
-        let child = on_core_0(env!("CARGO_BIN_EXE_thalweg"))
-            .args(["start", "--cores", "0", "-o", "listeners=PLAINTEXT://127.0.0.1:0", "-o"])
-            .arg(format!("log.dirs={}", dir.display()))
-            .arg("--port-file")
-            .arg(&port_file)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the broker starts");
-        let port = loop {
-            if let Ok(port) = std::fs::read_to_string(&port_file) {
-                break port.trim().to_owned();
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "the broker did not start");
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        Broker::answering(child, format!("127.0.0.1:{port}"), began)
-    }
-
-    fn apache_kafka(dir: &Path) -> Broker {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let port = port % 20_000 + 20_000;
-        let file = dir.with_extension("properties");
-        let text = format!("listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\n", dir.display());
-        std::fs::write(&file, text).expect("a file for Apache Kafka");
-        let run = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/apache-kafka/run");
-        let began = Instant::now();
-        let child = on_core_0(&run.display().to_string())
-            .arg(&file)
-            .env("HEAP", "-Xms1g -Xmx1g")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Apache Kafka starts");
-        Broker::answering(child, format!("127.0.0.1:{port}"), began)
-    }
-
-    /// Waits for the first answer.
-    fn answering(child: Child, address: String, began: Instant) -> Broker {
-        loop {
-            assert!(began.elapsed() < Duration::from_secs(180), "no answer from {address}");
-            if TcpStream::connect(&address).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let request = ApiVersionsRequest::default();
-        Client::connect(&address).call(0, &request);
-        Broker { child, address, start_ms: began.elapsed().as_secs_f64() * 1e3 }
-    }
-}
-
-fn on_core_0(program: &str) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0", program]);
-    command
-}
-
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the broker runs");
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
-    ticks / rustix::param::clock_ticks_per_second() as f64
-}
-
-fn resident_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the broker runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0
-}
-
-fn pin_to(core: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set).expect("a core to run the load on");
-}
-
 // ---- the limit --------------------------------------------------------------------------------------
 
 /// One thread that receives 65 KB pieces over 6 connections in turn, computes their CRC and writes them into
@@ -443,7 +312,7 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
             (0..CONNECTIONS).map(|_| listener.accept().expect("a connection").0).collect();
         let mut buffer = vec![0; REQUEST_BYTES];
         let (mut position, mut crc) = (0, 0);
-        let began = (thread_cpu_seconds(), Instant::now());
+        let began = (thread_cpu_ns(), Instant::now());
         for _ in 0..each / REQUEST_BYTES {
             for stream in &mut streams {
                 stream.read_exact(&mut buffer).expect("bytes");
@@ -454,7 +323,7 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
         }
         std::hint::black_box(crc);
         let gb = position as f64 / 1e9;
-        ((thread_cpu_seconds() - began.0) / gb, gb / began.1.elapsed().as_secs_f64())
+        ((thread_cpu_ns() - began.0) as f64 / 1e9 / gb, gb / began.1.elapsed().as_secs_f64())
     });
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
@@ -466,9 +335,4 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
         }
     });
     server.join().expect("the loop ends")
-}
-
-fn thread_cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -8,11 +8,11 @@
 //! `cargo bench --bench request [-- --short] [-- --check]`: `--check` fails above [`RATIO_MAX`].
 
 mod bare;
+mod cores;
 
-use bare::{
-    CONNECTIONS, Figure, LOAD_CORE, MESSAGE_BYTES, Run, SERVER_CORE, bare_server, measure, thread_cpu_ns,
-};
+use bare::{CONNECTIONS, Figure, LOAD_CORE, MESSAGE_BYTES, Run, SERVER_CORE, bare_server, measure};
 use bytes::{Bytes, BytesMut};
+use cores::thread_cpu_ns;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

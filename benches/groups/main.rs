@@ -18,16 +18,30 @@
 
 #[path = "../bare.rs"]
 mod bare;
+#[path = "../brokers.rs"]
 mod brokers;
+#[path = "../cores.rs"]
+mod cores;
 mod latency;
 mod load;
 mod members;
 
 use std::time::Duration;
 
-use brokers::{Broker, cpu_seconds, pin_to};
+use brokers::Broker;
+use cores::pin_to;
 use load::Load;
 use members::{BigGroup, Step};
+
+/// Members beat every second, so that a round is short.
+const SETTINGS: &[&str] = &[
+    "group.consumer.min.heartbeat.interval.ms=1000",
+    "group.consumer.heartbeat.interval.ms=1000",
+    "group.initial.rebalance.delay.ms=0",
+    "offsets.topic.num.partitions=8",
+    "offsets.topic.replication.factor=1",
+    "num.partitions=1",
+];
 
 struct Options {
     with_kafka: bool,
@@ -72,9 +86,9 @@ fn main() {
 
 fn each_broker(options: &Options, run: impl Fn(&str, Broker)) {
     let dir = tempfile::tempdir().expect("a folder for data");
-    run("thalweg", Broker::thalweg(&dir.path().join("thalweg")));
+    run("thalweg", Broker::thalweg(&dir.path().join("thalweg"), SETTINGS));
     if options.with_kafka {
-        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka")));
+        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka"), SETTINGS));
     }
 }
 
@@ -92,7 +106,7 @@ const COST_ROUNDS: usize = 5;
 fn cost(options: &Options) {
     let window = Duration::from_secs(options.seconds.clamp(1, 3));
     let dir = tempfile::tempdir().expect("a folder for data");
-    let broker = Broker::thalweg(&dir.path().join("thalweg"));
+    let broker = Broker::thalweg(&dir.path().join("thalweg"), SETTINGS);
     let mut load = Load::connect(&broker.address, bare::CONNECTIONS);
     let heartbeats = members::heartbeat_frames(&mut load, "cost");
     let commits = members::commit_frames(&mut load, "plain");
@@ -114,9 +128,9 @@ fn cost(options: &Options) {
 /// CPU microseconds of the broker by request, for requests that are repeated on every connection.
 fn by_request(broker: &Broker, load: &mut Load, frames: &[bytes::Bytes], window: Duration) -> f64 {
     load.repeat(frames, window / 4);
-    let before = cpu_seconds(broker.pid());
+    let before = broker.cpu_seconds();
     let answered = load.repeat(frames, window);
-    (cpu_seconds(broker.pid()) - before) * 1e6 / answered as f64
+    (broker.cpu_seconds() - before) * 1e6 / answered as f64
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -127,18 +141,17 @@ fn median(mut values: Vec<f64>) -> f64 {
 // ---- one large group --------------------------------------------------------------------------------
 
 fn big(name: &str, broker: Broker, options: &Options) {
-    let pid = broker.pid();
     let mut group = BigGroup::new(&broker.address, options.members, options.partitions);
     println!("{name}: one group of {} members over {} partitions", options.members, options.partitions);
     for (what, step) in
         [("join", Step::Join), ("restart, member by member", Step::Restart), ("leave", Step::Leave)]
     {
-        let before = cpu_seconds(pid);
+        let before = broker.cpu_seconds();
         let done = group.run(step);
         println!(
             "  {what:<28}{:>8.1} s {:>8.2} CPU s {:>8} heartbeats {:>7} partitions given up and got back",
             done.took.as_secs_f64(),
-            cpu_seconds(pid) - before,
+            broker.cpu_seconds() - before,
             done.heartbeats,
             done.stopped
         );
@@ -176,15 +189,14 @@ fn produce(name: &str, broker: Broker, options: &Options) {
 // ---- many small groups ------------------------------------------------------------------------------
 
 fn many(name: &str, broker: Broker, options: &Options) {
-    let pid = broker.pid();
-    let before = cpu_seconds(pid);
+    let before = broker.cpu_seconds();
     let began = std::time::Instant::now();
     let mut groups = members::SmallGroups::join(&broker.address, options.groups);
-    let (join_s, join_cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(pid) - before);
-    let before = cpu_seconds(pid);
+    let (join_s, join_cpu) = (began.elapsed().as_secs_f64(), broker.cpu_seconds() - before);
+    let before = broker.cpu_seconds();
     let beats = groups.beat(Duration::from_secs(options.seconds.max(5)));
     let seconds = options.seconds.max(5) as f64;
-    let cpu = cpu_seconds(pid) - before;
+    let cpu = broker.cpu_seconds() - before;
     println!("{name}: {} groups of one member", options.groups);
     println!("  {:<28}{join_s:>8.1} s {join_cpu:>8.2} CPU s", "join");
     println!(
@@ -192,6 +204,6 @@ fn many(name: &str, broker: Broker, options: &Options) {
         "heartbeats",
         beats as f64 / seconds,
         cpu / seconds * 100.0,
-        brokers::resident_mib(pid)
+        broker.resident_mib()
     );
 }

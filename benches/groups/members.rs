@@ -19,7 +19,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::load::{Load, decode, frame};
+use super::load::{Load, decode};
+use crate::brokers::frame;
 
 const VERSION: i16 = 1;
 const LEAVE: i32 = -1;
@@ -95,15 +96,21 @@ pub fn heartbeat_frames(load: &mut Load, prefix: &str) -> Vec<Bytes> {
     (0..load.len())
         .map(|number| {
             let (group, member) = (format!("{prefix}-{number}"), Uuid::new_v4().to_string());
-            let mut answer = load.call(number, VERSION, &joining(&group, &member));
-            assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
-            let owned = answer.assignment.take().map(|a| partitions_of(&a.topic_partitions));
-            let acknowledge = beating(&group, &member, answer.member_epoch).with_topic_partitions(owned);
-            let answer = load.call(number, VERSION, &acknowledge);
-            assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
-            frame(VERSION, &beating(&group, &member, answer.member_epoch))
+            let epoch = join(load, number, &group, &member);
+            frame(VERSION, &beating(&group, &member, epoch))
         })
         .collect()
+}
+
+/// Joins a member and takes what it is given; its epoch.
+fn join(load: &mut Load, number: usize, group: &str, member: &str) -> i32 {
+    let answer = load.call(number, VERSION, &joining(group, member));
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    let owned = answer.assignment.map(|a| partitions_of(&a.topic_partitions));
+    let acknowledge = beating(group, member, answer.member_epoch).with_topic_partitions(owned);
+    let answer = load.call(number, VERSION, &acknowledge);
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    answer.member_epoch
 }
 
 fn partitions_of(
@@ -373,13 +380,8 @@ impl SmallGroups {
         let mut members = Vec::with_capacity(groups);
         for number in 0..groups {
             let (group, member) = (format!("small-{number}"), Uuid::new_v4().to_string());
-            let connection = number / GROUPS_A_CONNECTION;
-            let answer = load.call(connection, VERSION, &joining(&group, &member));
-            assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
-            let owned = answer.assignment.map(|a| partitions_of(&a.topic_partitions));
-            let acknowledge = beating(&group, &member, answer.member_epoch).with_topic_partitions(owned);
-            let answer = load.call(connection, VERSION, &acknowledge);
-            members.push((group, member, answer.member_epoch));
+            let epoch = join(&mut load, number / GROUPS_A_CONNECTION, &group, &member);
+            members.push((group, member, epoch));
         }
         SmallGroups { load, members }
     }
