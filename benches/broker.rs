@@ -5,11 +5,11 @@
 //! load to core 1, all rows in one default configuration. Each round takes the raw loop, Thalweg and Apache
 //! Kafka in turn, with fresh processes and directories; printed are medians, and ratios of them.
 //!
-//! Many virtual machines give freed pages back to their host (free page reporting), and the first touch of
-//! a page that the host has to find again costs far more than writing to it: a plain pwrite loop took 2.3 CPU
-//! seconds a GB into such pages and 0.13 into others. Which row met them was luck. So before a row is timed
-//! the load process touches as many bytes of its own memory as the row will bring into the page cache, and
-//! frees them: all rows write into pages that the machine holds. Fetches are served from pages that are there.
+//! Many virtual machines give freed pages back to their host within seconds (free page reporting), and the first
+//! touch of a page that the host has to find again costs a multiple of writing to it: which row meets such pages
+//! is luck. So before a row is timed the load process fills as much memory as the row will bring into the page
+//! cache, and gives it back piece by piece while the row writes: all rows write into pages that the machine
+//! holds. Fetches are served from pages that are there.
 //!
 //!     cargo bench --bench broker                  every row; Apache Kafka comes from Maven
 //!     cargo bench --bench broker -- --gb 1        less of it
@@ -24,6 +24,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use brokers::{Broker, Connection, frame};
@@ -97,10 +99,33 @@ fn median<T>(all: &[T], figure: impl Fn(&T) -> f64) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-/// Touches `bytes` of fresh memory and frees them, so that the page cache finds pages that the host has given.
-fn touch(bytes: usize) {
-    let touched = vec![1u8; bytes];
-    std::hint::black_box(&touched);
+/// Memory that the machine holds, given back piece by piece as a row writes, so that the page cache grows into it.
+struct Ballast {
+    pieces: Mutex<Vec<Vec<u8>>>,
+    written: AtomicUsize,
+}
+
+/// Above the largest size that the allocator keeps for itself: a piece that is dropped is the kernel's at once.
+const PIECE_BYTES: usize = 64 << 20;
+/// Pieces given back ahead of the writes.
+const PIECES_AHEAD: usize = 4;
+
+impl Ballast {
+    /// Enough for `bytes` that will be written.
+    fn hold(bytes: usize) -> Ballast {
+        let count = bytes.div_ceil(PIECE_BYTES) + PIECES_AHEAD;
+        let mut pieces: Vec<Vec<u8>> = (0..count).map(|_| vec![1; PIECE_BYTES]).collect();
+        pieces.truncate(count - PIECES_AHEAD);
+        Ballast { pieces: Mutex::new(pieces), written: AtomicUsize::new(0) }
+    }
+
+    /// So many bytes more were written.
+    fn give(&self, bytes: usize) {
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if before / PIECE_BYTES != (before + bytes) / PIECE_BYTES {
+            self.pieces.lock().expect("nobody fails while holding it").pop();
+        }
+    }
 }
 
 struct Figures {
@@ -152,9 +177,9 @@ fn measure(start: fn(&Path, &[&str]) -> Broker, dir: &Path, bytes: usize) -> Fig
     admin.call(5, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000));
     (0..CONNECTIONS as i32).for_each(|partition| until_led(address, partition));
     // Warm: the virtual machine compiles, files and sockets grow.
-    produce(address, bytes / 2);
-    touch(bytes);
-    let produced = timed(&broker, bytes, || produce(address, bytes));
+    produce(address, bytes / 2, &Ballast::hold(0));
+    let ballast = Ballast::hold(bytes);
+    let produced = timed(&broker, bytes, || produce(address, bytes, &ballast));
     fetch(address, bytes / 4);
     let fetched = timed(&broker, bytes, || fetch(address, bytes));
     Figures { start_ms, idle_rss_mib, idle_cpu_percent, produce: produced, fetch: fetched }
@@ -170,7 +195,7 @@ fn timed(broker: &Broker, bytes: usize, work: impl FnOnce()) -> (f64, f64) {
 
 // ---- load -------------------------------------------------------------------------------------------
 
-fn produce(address: &str, bytes: usize) {
+fn produce(address: &str, bytes: usize, ballast: &Ballast) {
     let requests = bytes / REQUEST_BYTES / CONNECTIONS;
     std::thread::scope(|scope| {
         for partition in 0..CONNECTIONS {
@@ -180,6 +205,7 @@ fn produce(address: &str, bytes: usize) {
                 let mut waiting = 0;
                 for _ in 0..requests {
                     client.send(&frame);
+                    ballast.give(REQUEST_BYTES);
                     waiting += 1;
                     if waiting == PIPELINED {
                         check_produced(&mut client);
@@ -305,7 +331,7 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
     let each = bytes / CONNECTIONS / REQUEST_BYTES * REQUEST_BYTES;
     let file = File::create(dir.join("raw")).expect("a file");
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes as u64).expect("space");
-    touch(bytes);
+    let ballast = &Ballast::hold(bytes);
     let server = std::thread::spawn(move || {
         pin_to(0);
         let mut streams: Vec<TcpStream> =
@@ -330,7 +356,10 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
             scope.spawn(move || {
                 let mut stream = TcpStream::connect(address).expect("the loop listens");
                 let piece = vec![7; REQUEST_BYTES];
-                (0..each / REQUEST_BYTES).for_each(|_| stream.write_all(&piece).expect("the loop reads"));
+                for _ in 0..each / REQUEST_BYTES {
+                    stream.write_all(&piece).expect("the loop reads");
+                    ballast.give(REQUEST_BYTES);
+                }
             });
         }
     });
