@@ -176,7 +176,7 @@ fn produce(name: &str, broker: Broker, options: &Options) {
         let producer = latency::Producer::start(&broker.address);
         let began = std::time::Instant::now();
         while began.elapsed() < Duration::from_secs(options.seconds) {
-            group.run_some(Step::Restart, REPLACED);
+            group.run_some(Step::Restart, REPLACED.min(options.members));
         }
         busy_ms.push(producer.stop());
     }

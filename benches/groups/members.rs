@@ -201,6 +201,7 @@ pub struct BigGroup {
     stopped: usize,
     /// The newest epoch that any member was told.
     group_epoch: i32,
+    born: Instant,
     /// When a member beats next.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
 }
@@ -216,6 +217,7 @@ impl BigGroup {
             heartbeats: 0,
             stopped: 0,
             group_epoch: 0,
+            born: Instant::now(),
             due: BinaryHeap::new(),
         }
     }
@@ -230,7 +232,7 @@ impl BigGroup {
         let (began, mut answers) = (Instant::now(), Vec::new());
         while began.elapsed() < time {
             self.beat_those_due();
-            self.load.poll(Duration::from_millis(10), &mut answers);
+            self.load.poll(Duration::from_millis(1), &mut answers);
             for (number, answer) in answers.drain(..) {
                 self.answered(number, decode::<ConsumerGroupHeartbeatRequest>(VERSION, answer), Step::Join);
             }
@@ -254,7 +256,7 @@ impl BigGroup {
                 next += 1;
             }
             self.beat_those_due();
-            self.load.poll(Duration::from_millis(10), &mut answers);
+            self.load.poll(Duration::from_millis(1), &mut answers);
             for (number, answer) in answers.drain(..) {
                 self.answered(number, decode::<ConsumerGroupHeartbeatRequest>(VERSION, answer), step);
             }
@@ -332,7 +334,8 @@ impl BigGroup {
         member.interval = Duration::from_millis(answer.heartbeat_interval_ms.max(1) as u64);
         self.group_epoch = self.group_epoch.max(answer.member_epoch);
         let Some(assignment) = answer.assignment else {
-            self.due.push(Reverse((Instant::now() + self.members[number].interval, number)));
+            let due = self.next_beat(number);
+            self.due.push(Reverse((due, number)));
             return;
         };
         let given: BTreeSet<i32> =
@@ -351,6 +354,16 @@ impl BigGroup {
         let owned = if member.owned.is_empty() { Vec::new() } else { vec![topic] };
         let request = beating(GROUP, &member.id, member.epoch).with_topic_partitions(Some(owned));
         self.send(number, &request);
+    }
+
+    /// The members' beats are spread over the interval, as those of processes of their own are: the next moment of
+    /// this one that is more than half an interval away.
+    fn next_beat(&self, number: usize) -> Instant {
+        let interval = self.members[number].interval.as_secs_f64();
+        let phase = number as f64 / self.members.len() as f64;
+        let from = self.born.elapsed().as_secs_f64() / interval + 0.5;
+        let beat = (from - phase).ceil() + phase;
+        self.born + Duration::from_secs_f64(beat * interval)
     }
 
     fn is_done(&self, step: Step) -> bool {

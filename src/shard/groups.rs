@@ -20,6 +20,7 @@ use crate::group::settings::Settings;
 use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome, Ticket, Work};
 use crate::metadata::Image;
 use crate::runtime::broadcast::View;
+use crate::runtime::compute::compute;
 use crate::runtime::tasks::{self, Queue};
 use crate::types::{PartitionId, TopicId};
 
@@ -74,11 +75,11 @@ impl GroupCoordinator {
         }
     }
 
-    /// Runs a long computation on another thread and hands its result to the state.
+    /// Runs a long computation beside the core and hands its result to the state.
     fn work(self: &Rc<Self>, work: Work) {
         let coordinator = self.clone();
         tasks::spawn(Queue::Background, async move {
-            let worked = glommio::executor().spawn_blocking(work.0).await;
+            let worked = compute(work.0).await;
             let took = coordinator.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
             if let Err(reason) = took {
                 tracing::debug!(?reason, "a computation of a group came too late");
