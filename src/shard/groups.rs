@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::ops::Add;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use ahash::AHashMap;
 
 use super::{Shard, current, post};
 use crate::broker::partition::Partition;
+use crate::broker::replay::Progress;
 use crate::broker::state_machine::{Coordinator, Unavailable};
 use crate::clock;
 use crate::config::Layers;
@@ -21,7 +23,7 @@ use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome
 use crate::metadata::Image;
 use crate::runtime::broadcast::View;
 use crate::runtime::tasks::{self, Queue};
-use crate::types::{PartitionId, ShardId, TopicId};
+use crate::types::{PartitionId, TopicId};
 
 /// How late a deadline may be seen where no request comes.
 const TICK_EVERY: Duration = Duration::from_millis(50);
@@ -316,6 +318,12 @@ impl Shard {
 
     pub(super) fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
         self.groups.by_partition.borrow().values().cloned().collect()
+    }
+
+    /// How far this core's coordinators have replayed their partitions.
+    pub fn replay_progress(&self) -> Progress {
+        let coordinators = self.group_coordinators();
+        coordinators.iter().map(|c| c.machine.progress()).fold(Progress::default(), Add::add)
     }
 
     /// Brings the coordinators in line with the partitions of this core, and their states with the image.
