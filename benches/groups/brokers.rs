@@ -33,11 +33,17 @@ impl Broker {
     }
 
     pub fn thalweg(dir: &Path) -> Broker {
+        Broker::thalweg_with(dir, &[])
+    }
+
+    /// With more settings, which go over the common ones.
+    pub fn thalweg_with(dir: &Path, more: &[&str]) -> Broker {
         let port_file = dir.with_extension("port");
+        let _of_a_start_before = std::fs::remove_file(&port_file);
         let mut command = on_core_0(env!("CARGO_BIN_EXE_thalweg"));
         command.args(["start", "--cores", "0", "-o", "listeners=PLAINTEXT://127.0.0.1:0", "-o"]);
         command.arg(format!("log.dirs={}", dir.display())).arg("--port-file").arg(&port_file);
-        SETTINGS.iter().for_each(|setting| {
+        SETTINGS.iter().chain(more).for_each(|setting| {
             command.args(["-o", setting]);
         });
         let child = command.stderr(Stdio::null()).spawn().expect("the broker starts");
@@ -50,6 +56,13 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(1));
         };
         Broker { child, address: format!("127.0.0.1:{port}") }
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the broker runs");
+        assert!(self.child.wait().expect("the broker ends").success());
     }
 
     pub fn apache_kafka(dir: &Path) -> Broker {

@@ -7,6 +7,7 @@
 //!     cargo bench --bench groups -- --only many --groups 10000
 //!     cargo bench --bench groups -- --only cost
 //!     cargo bench --bench groups -- --only produce --members 2000 --partitions 10000
+//!     cargo bench --bench groups -- --only replay
 //!
 //! `cost`: 64 connections, each a member of a group of its own, heartbeat after heartbeat and commit after
 //! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
@@ -14,7 +15,8 @@
 //! had what the group's newest assignment gives it, what the broker's CPU time and the members' heartbeats
 //! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
 //! `produce`: how long a producer's requests take while members of the large group are replaced, beside a group
-//! that only beats, in pairs.
+//! that only beats, in pairs. `replay`: from the start of a broker with a million offset commits on its disk until
+//! their coordinator answers, on one core.
 
 #[path = "../bare.rs"]
 mod bare;
@@ -22,6 +24,7 @@ mod brokers;
 mod latency;
 mod load;
 mod members;
+mod replay;
 
 use std::time::Duration;
 
@@ -64,6 +67,9 @@ fn main() {
     }
     if wanted("produce") {
         each_broker(&options, |name, broker| produce(name, broker, &options));
+    }
+    if wanted("replay") {
+        replay();
     }
     if wanted("many") {
         each_broker(&options, |name, broker| many(name, broker, &options));
@@ -194,4 +200,28 @@ fn many(name: &str, broker: Broker, options: &Options) {
         cpu / seconds * 100.0,
         brokers::resident_mib(pid)
     );
+}
+
+// ---- a start with a million commits -----------------------------------------------------------------
+
+const REPLAYS: usize = 3;
+
+fn replay() {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let made = dir.path().join("made");
+    for shape in replay::SHAPES {
+        let _was_not_there = std::fs::remove_dir_all(&made);
+        let bytes = replay::make(&made, shape);
+        println!("thalweg: {} offset commits, {} ({} MiB)", replay::COMMITS, shape.what, bytes >> 20);
+        for _ in 0..REPLAYS {
+            let started = replay::start(&made, &dir.path().join("copy"), shape);
+            println!(
+                "  {:<28}{:>8.2} s {:>8.2} CPU s {:>8} answers that it still loads",
+                "start until it answers",
+                started.took.as_secs_f64(),
+                started.cpu_s,
+                started.refused
+            );
+        }
+    }
 }
