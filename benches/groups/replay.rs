@@ -68,7 +68,10 @@ pub fn make(dir: &Path, shape: Shape) -> u64 {
         writer.await;
     });
     let files = fs::read_dir(&log_dir).expect("the log's folder").flatten();
-    files.filter(|f| f.path().extension().is_some_and(|e| e == "log")).map(|f| f.metadata().unwrap().len()).sum()
+    files
+        .filter(|f| f.path().extension().is_some_and(|e| e == "log"))
+        .map(|f| f.metadata().unwrap().len())
+        .sum()
 }
 
 async fn write(path: &Path, shape: Shape, appender: &Rc<Appender>) {
@@ -106,8 +109,11 @@ fn commit(n: usize, positions: usize, now_ms: i64) -> Record {
         topic: TOPIC.into(),
         partition: PartitionId((position % PARTITIONS) as i32),
     };
-    let value =
-        OffsetCommitValue { offset: Offset(n as i64), commit_timestamp: now_ms, ..OffsetCommitValue::default() };
+    let value = OffsetCommitValue {
+        offset: Offset(n as i64),
+        commit_timestamp: now_ms,
+        ..OffsetCommitValue::default()
+    };
     Record::OffsetCommit(key, Some(value))
 }
 

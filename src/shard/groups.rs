@@ -98,6 +98,14 @@ impl GroupCoordinator {
         decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
     ) -> Result<R, Unavailable> {
         self.tick_if_due();
+        self.committed(decide).await
+    }
+
+    /// Decides, and waits until that may be told.
+    async fn committed<R>(
+        &self,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
+    ) -> Result<R, Unavailable> {
         let (decided, within_ms) = self.with_context(|context| {
             let decided = self.machine.decide(|groups, outcome| decide(groups, context, outcome));
             (decided, context.settings.offsets_commit_timeout_ms)
@@ -109,7 +117,8 @@ impl GroupCoordinator {
         futures_lite::future::or(decided?.committed(), too_late).await
     }
 
-    /// Decides at once, and waits for the answer that the ticket gets, now or later.
+    /// Decides at once, and waits for the answer that the ticket gets, now or later. What was decided at once
+    /// has to be committed in time; the answer may take as long as it likes.
     ///
     /// # Errors
     /// As [`GroupCoordinator::ask`]; also when the coordinator stops before the answer.
@@ -121,10 +130,8 @@ impl GroupCoordinator {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (answer, answered) = flume::bounded(1);
         self.waiting.borrow_mut().insert(ticket, answer);
-        let asked = self.with_context(|context| {
-            self.machine.decide(|groups, outcome| decide(groups, context, ticket, outcome)).map(drop)
-        });
-        if let Err(reason) = asked {
+        let asked = self.committed(|groups, context, outcome| decide(groups, context, ticket, outcome));
+        if let Err(reason) = asked.await {
             self.waiting.borrow_mut().remove(&ticket);
             return Err(reason);
         }
