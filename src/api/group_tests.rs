@@ -1,7 +1,9 @@
-//! What requests about groups answer where the coordinator's core is at fault, not the group.
+//! What requests about groups answer by way of their coordinators: several at once, and one whose log does not
+//! keep up.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -10,10 +12,11 @@ use kafka_protocol::messages::offset_commit_request::{
 };
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::{
-    GroupId, JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest, TopicName,
+    ConsumerGroupDescribeRequest, GroupId, JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
+    TopicName,
 };
 
-use super::{Context, join_group, offset_commit, offset_fetch};
+use super::{Context, consumer_group_describe, join_group, offset_commit, offset_fetch};
 use crate::group::{Groups, OFFSETS_TOPIC};
 use crate::protocol::wire::StrBytes;
 use crate::runtime::tasks::{self, Queue};
@@ -132,5 +135,56 @@ fn what_was_not_committed_in_time_and_then_failed_is_not_in_the_state() {
             tasks::yield_now().await;
         }
         assert_ne!(commit(&client, "g", 8).await, 0);
+    });
+}
+
+#[test]
+fn several_groups_are_answered_in_the_order_of_the_request() {
+    on_cores(2, "", |shard| async move {
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 5).await;
+        groups_are_loaded(&shard).await;
+        begin_to_write(&shard).await;
+        let client = client(&shard);
+        let names: Vec<String> = (0..20).map(|n| format!("g{n}")).collect();
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(commit(&client, name, n as i64).await, 0);
+        }
+        // Backwards, one of them twice, and one that nobody knows.
+        let mut asked: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+        asked.extend(["g7", "unknown"]);
+        let mut wanted: Vec<_> = (0..20).rev().map(|n| (format!("g{n}"), 0, Some(n))).collect();
+        wanted.extend([("g7".to_owned(), 0, Some(7)), ("unknown".to_owned(), 0, Some(-1))]);
+        assert_eq!(fetch(&client, &asked).await, wanted);
+        asked.insert(3, "");
+        let request = ConsumerGroupDescribeRequest::default()
+            .with_group_ids(asked.iter().map(|group| group_id(group)).collect());
+        let told = consumer_group_describe::handle(&client, request, 0).await.groups;
+        let told: Vec<_> = told.iter().map(|group| group.group_id.as_str()).collect();
+        assert_eq!(told, asked);
+    });
+}
+
+#[test]
+fn coordinators_of_one_request_are_asked_at_the_same_time() {
+    on_cores(2, "offsets.commit.timeout.ms=400", |shard| async move {
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 5).await;
+        groups_are_loaded(&shard).await;
+        let commits = (0..20).map(|n| {
+            let client = client(&shard);
+            tasks::spawn(Queue::Requests, async move { commit(&client, &format!("g{n}"), n).await })
+        });
+        let commits: Vec<_> = commits.collect();
+        for commit in commits {
+            assert_eq!(commit.await, NOT_IN_TIME);
+        }
+        // Nothing is written, so each of the five lets its answer wait until the time is up.
+        let names: Vec<String> = (0..20).map(|n| format!("g{n}")).collect();
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let began = Instant::now();
+        let told = fetch(&client(&shard), &asked).await;
+        assert!(told.iter().all(|told| told.1 == ResponseError::NotCoordinator.code()));
+        assert!(began.elapsed() < Duration::from_millis(2 * 400), "{:?}", began.elapsed());
     });
 }

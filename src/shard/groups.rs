@@ -22,6 +22,7 @@ use crate::group::settings::Settings;
 use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome, Ticket, Work};
 use crate::metadata::Image;
 use crate::runtime::broadcast::View;
+use crate::runtime::shards::Reply;
 use crate::runtime::tasks::{self, Queue};
 use crate::types::{PartitionId, TopicId};
 
@@ -279,6 +280,45 @@ impl Shard {
         self.on_group(group, |coordinator| async move { coordinator.ask_later(decide).await }).await
     }
 
+    /// Has the coordinators of several groups decide, all at the same time and each on all that is asked of it
+    /// in one decision, as [`GroupCoordinator::ask`] says. The answers stand in the order of `asks`; `group`
+    /// names an ask's group.
+    pub async fn ask_groups<T: Send + 'static, R: Send + 'static>(
+        &self,
+        asks: Vec<T>,
+        group: impl Fn(&T) -> &str,
+        decide: impl Fn(T, &mut Groups, &Context<'_>, &mut Outcome) -> R + Clone + Send + 'static,
+    ) -> Vec<Result<R, Unavailable>> {
+        let mut answers: Vec<_> = asks.iter().map(|_| Err(Unavailable::NoTopic)).collect();
+        let mut parts: Vec<(TopicId, PartitionId, Vec<usize>, Vec<T>)> = Vec::new();
+        let mut places = AHashMap::new();
+        for (index, ask) in asks.into_iter().enumerate() {
+            let Some((topic, partition)) = self.group_partition(group(&ask)) else { continue };
+            let place = *places.entry(partition).or_insert(parts.len());
+            if place == parts.len() {
+                parts.push((topic, partition, Vec::new(), Vec::new()));
+            }
+            parts[place].2.push(index);
+            parts[place].3.push(ask);
+        }
+        let mut posted = Vec::with_capacity(parts.len());
+        for (topic, partition, indexes, asks) in parts {
+            let decide = decide.clone();
+            let decide_all = move |groups: &mut Groups, context: &Context<'_>, outcome: &mut Outcome| {
+                asks.into_iter().map(|ask| decide(ask, groups, context, outcome)).collect::<Vec<R>>()
+            };
+            let ask = |coordinator: Rc<GroupCoordinator>| async move { coordinator.ask(decide_all).await };
+            posted.push((indexes, self.post_to_coordinator(topic, partition, ask).await));
+        }
+        for (indexes, reply) in posted {
+            match reply.await.unwrap_or(Err(Unavailable::NotHere)) {
+                Ok(told) => indexes.into_iter().zip(told).for_each(|(index, told)| answers[index] = Ok(told)),
+                Err(reason) => indexes.into_iter().for_each(|index| answers[index] = Err(reason)),
+            }
+        }
+        answers
+    }
+
     /// Runs `f` with the coordinator of a group, on its core.
     async fn on_group<R, Fut>(
         &self,
@@ -290,11 +330,26 @@ impl Shard {
         Fut: Future<Output = Result<R, Unavailable>> + 'static,
     {
         let (topic, partition) = self.group_partition(group).ok_or(Unavailable::NoTopic)?;
-        let posted = post(self.owner(topic, partition), move |shard| {
+        let posted = self.post_to_coordinator(topic, partition, f).await;
+        posted.await.unwrap_or(Err(Unavailable::NotHere))
+    }
+
+    /// Posts `f` to the core of a coordinator; ends when it stands in that core's mailbox.
+    async fn post_to_coordinator<R, Fut>(
+        &self,
+        topic: TopicId,
+        partition: PartitionId,
+        f: impl FnOnce(Rc<GroupCoordinator>) -> Fut + Send + 'static,
+    ) -> Reply<Result<R, Unavailable>>
+    where
+        R: Send + 'static,
+        Fut: Future<Output = Result<R, Unavailable>> + 'static,
+    {
+        post(self.owner(topic, partition), move |shard| {
             let coordinator = shard.group_coordinator(partition);
             async move { f(coordinator.ok_or(Unavailable::NotHere)?).await }
-        });
-        posted.await.await.unwrap_or(Err(Unavailable::NotHere))
+        })
+        .await
     }
 
     /// Runs `f` with every coordinator of every core.
