@@ -8,6 +8,7 @@
 //!     cargo bench --bench groups -- --only cost
 //!     cargo bench --bench groups -- --only produce --members 2000 --partitions 10000
 //!     cargo bench --bench groups -- --only replay
+//!     cargo bench --bench groups -- --only lag
 //!
 //! `cost`: 64 connections, each a member of a group of its own, heartbeat after heartbeat and commit after
 //! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
@@ -16,11 +17,12 @@
 //! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
 //! `produce`: how long a producer's requests take while members of the large group are replaced, beside a group
 //! that only beats, in pairs. `replay`: from the start of a broker with a million offset commits on its disk until
-//! their coordinator answers, on one core.
+//! their coordinator answers, on one core. `lag`: what it costs to tell how old the record at a committed offset is.
 
 #[path = "../bare.rs"]
 mod bare;
 mod brokers;
+mod lag;
 mod latency;
 mod load;
 mod members;
@@ -70,6 +72,9 @@ fn main() {
     }
     if wanted("replay") {
         replay();
+    }
+    if wanted("lag") {
+        lag();
     }
     if wanted("many") {
         each_broker(&options, |name, broker| many(name, broker, &options));
@@ -223,5 +228,19 @@ fn replay() {
                 started.refused
             );
         }
+    }
+}
+
+// ---- how far groups are behind ----------------------------------------------------------------------
+
+fn lag() {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let figures = lag::measure(dir.path().join("lag-0"));
+    println!("the age of a record by its offset, {} positions of one log, a position:", lag::POSITIONS);
+    for (what, warm, cold) in [
+        ("header of its batch", figures.header_warm, figures.header_cold),
+        ("time index alone", figures.time_index_warm, figures.time_index_cold),
+    ] {
+        println!("  {what:<28}{warm:>8.2} us in memory {cold:>8.2} us from disk");
     }
 }

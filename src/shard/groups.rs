@@ -166,6 +166,11 @@ impl GroupCoordinator {
         f(&Context { image: &image, settings: &settings, now: clock::now() })
     }
 
+    /// The partition of the offsets topic that it keeps.
+    pub fn partition(&self) -> PartitionId {
+        self.machine.partition().id
+    }
+
     /// What the state says; `None` while there is none.
     pub fn peek<R>(&self, look: impl FnOnce(&Groups) -> R) -> Option<R> {
         self.machine.peek(look)
@@ -374,7 +379,7 @@ impl Shard {
         self.on_every_core(of_core).await.into_iter().flatten().collect()
     }
 
-    fn group_coordinator(&self, partition: PartitionId) -> Option<Rc<GroupCoordinator>> {
+    pub(super) fn group_coordinator(&self, partition: PartitionId) -> Option<Rc<GroupCoordinator>> {
         self.groups.by_partition.borrow().get(&partition).cloned()
     }
 
@@ -402,7 +407,7 @@ impl Shard {
             .collect();
         for coordinator in gone {
             coordinator.stop();
-            self.groups.by_partition.borrow_mut().remove(&coordinator.machine.partition().id);
+            self.groups.by_partition.borrow_mut().remove(&coordinator.partition());
         }
         for coordinator in self.group_coordinators() {
             let _loading = coordinator.decide(|groups, context, outcome| {
