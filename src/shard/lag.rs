@@ -126,8 +126,15 @@ impl Shard {
     }
 }
 
-/// How long ago the first record behind a committed offset was written, by its own timestamp; `None` where it
-/// has none or cannot be read.
+/// How long ago the first record behind a committed offset was written, by its own timestamp in milliseconds;
+/// `None` where it has none or cannot be read.
+///
+/// The header of the batch is read, not the time index: between two of its entries lie `index.interval.bytes` of
+/// records, which in a quiet topic are hours, and where timestamps are out of order an entry is of another record.
+/// The search for either is the same; `benches/groups --only lag` has 6.4 us for the header and 3.6 us for the
+/// time index where they are in memory, so ten thousand positions take 0.6 % of a core in place of 0.4 %. On the
+/// disk the header costs a page, 80 to 120 us in the background; but who consumes here has brought it in, and the
+/// time index is read by nobody else.
 async fn behind_ms(partition: &Partition, committed: Offset) -> Option<i64> {
     let log = partition.log();
     let header = log.header_at(committed.max(log.log_start())).await.ok()??;
