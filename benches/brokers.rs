@@ -28,6 +28,7 @@ impl Broker {
     /// Starts Thalweg on the directory `dir`; `settings` are `key=value`.
     pub fn thalweg(dir: &Path, settings: &[&str]) -> Broker {
         let port_file = dir.with_extension("port");
+        let _of_a_start_before = std::fs::remove_file(&port_file);
         let mut command = on_core_0(env!("CARGO_BIN_EXE_thalweg"));
         command.args(["start", "--cores", "0", "-o", "listeners=PLAINTEXT://127.0.0.1:0", "-o"]);
         command.arg(format!("log.dirs={}", dir.display())).arg("--port-file").arg(&port_file);
@@ -71,6 +72,14 @@ impl Broker {
         }
         Connection::open(&address).call(0, &ApiVersionsRequest::default());
         Broker { child, address }
+    }
+
+    /// Ends it in order.
+    #[allow(dead_code, reason = "benches that start a broker once let it be killed")]
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the broker runs");
+        assert!(self.child.wait().expect("the broker ends").success());
     }
 
     /// CPU seconds that the process has had.

@@ -7,6 +7,8 @@
 //!     cargo bench --bench groups -- --only many --groups 10000
 //!     cargo bench --bench groups -- --only cost
 //!     cargo bench --bench groups -- --only produce --members 2000 --partitions 10000
+//!     cargo bench --bench groups -- --only replay
+//!     cargo bench --bench groups -- --only lag
 //!
 //! `cost`: 64 connections, each a member of a group of its own, heartbeat after heartbeat and commit after
 //! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
@@ -14,7 +16,8 @@
 //! had what the group's newest assignment gives it, what the broker's CPU time and the members' heartbeats
 //! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
 //! `produce`: how long a producer's requests take while members of the large group are replaced, beside a group
-//! that only beats, in pairs.
+//! that only beats, in pairs. `replay`: from the start of a broker with a million offset commits on its disk until
+//! their coordinator answers, on one core. `lag`: what it costs to tell how old the record at a committed offset is.
 
 #[path = "../bare.rs"]
 mod bare;
@@ -22,9 +25,11 @@ mod bare;
 mod brokers;
 #[path = "../cores.rs"]
 mod cores;
+mod lag;
 mod latency;
 mod load;
 mod members;
+mod replay;
 
 use std::time::Duration;
 
@@ -78,6 +83,12 @@ fn main() {
     }
     if wanted("produce") {
         each_broker(&options, |name, broker| produce(name, broker, &options));
+    }
+    if wanted("replay") {
+        replay();
+    }
+    if wanted("lag") {
+        lag();
     }
     if wanted("many") {
         each_broker(&options, |name, broker| many(name, broker, &options));
@@ -206,4 +217,42 @@ fn many(name: &str, broker: Broker, options: &Options) {
         cpu / seconds * 100.0,
         broker.resident_mib()
     );
+}
+
+// ---- a start with a million commits -----------------------------------------------------------------
+
+const REPLAYS: usize = 3;
+
+fn replay() {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let made = dir.path().join("made");
+    for shape in replay::SHAPES {
+        let _was_not_there = std::fs::remove_dir_all(&made);
+        let bytes = replay::make(&made, shape);
+        println!("thalweg: {} offset commits, {} ({} MiB)", replay::COMMITS, shape.what, bytes >> 20);
+        for _ in 0..REPLAYS {
+            let started = replay::start(&made, &dir.path().join("copy"), shape);
+            println!(
+                "  {:<28}{:>8.2} s {:>8.2} CPU s {:>8} answers that it still loads",
+                "start until it answers",
+                started.took.as_secs_f64(),
+                started.cpu_s,
+                started.refused
+            );
+        }
+    }
+}
+
+// ---- how far groups are behind ----------------------------------------------------------------------
+
+fn lag() {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let figures = lag::measure(dir.path().join("lag-0"));
+    println!("the age of a record by its offset, {} positions of one log, a position:", lag::POSITIONS);
+    for (what, warm, cold) in [
+        ("header of its batch", figures.header_warm, figures.header_cold),
+        ("time index alone", figures.time_index_warm, figures.time_index_cold),
+    ] {
+        println!("  {what:<28}{warm:>8.2} us in memory {cold:>8.2} us from disk");
+    }
 }

@@ -43,6 +43,8 @@ mod elect_leaders;
 mod errors;
 mod fetch;
 mod find_coordinator;
+#[cfg(test)]
+mod group_tests;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;

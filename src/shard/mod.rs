@@ -8,6 +8,8 @@
 
 mod groups;
 mod lag;
+#[cfg(test)]
+pub mod testing;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

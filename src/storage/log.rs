@@ -50,6 +50,9 @@ pub struct Appended {
     pub flush_first: bool,
 }
 
+/// Read along where a read finds pages cold: who reads there goes on reading.
+const AHEAD_BYTES: usize = 64 << 10;
+
 pub struct Log {
     /// The directory's name, which is how log lines and error texts call a partition.
     name: Box<str>,
@@ -589,10 +592,12 @@ impl Log {
 
     /// Brings a range that a read found cold into the page cache.
     pub async fn warm(&self, cold: Cold) -> Result<(), StorageError> {
-        /// Read along: who reads here goes on reading.
-        const AHEAD_BYTES: usize = 64 << 10;
+        self.bring(cold, AHEAD_BYTES).await
+    }
+
+    async fn bring(&self, cold: Cold, bytes_min: usize) -> Result<(), StorageError> {
         blocking(move || {
-            let mut bytes = vec![0; (cold.length as usize).max(AHEAD_BYTES)];
+            let mut bytes = vec![0; (cold.length as usize).max(bytes_min)];
             match cold.file.read_at(&mut bytes, cold.position) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(StorageError::io("read", cold.file.path(), &error)),
@@ -615,6 +620,12 @@ impl Log {
             }
         })
         .await
+    }
+
+    /// The header of the first batch whose last offset is at least `offset`, `None` behind the last batch that is
+    /// written. Where it is in memory no thread is asked; where not, no more is read than it takes.
+    pub async fn header_at(&self, offset: Offset) -> Result<Option<BatchHeader>, StorageError> {
+        self.brought(0, |state| state.header_at(offset)).await
     }
 
     /// The first record from the log's start on whose timestamp is at least `timestamp_ms`: its timestamp,
@@ -650,12 +661,21 @@ impl Log {
 
     /// Repeats a look into the state until all that it needs is in memory.
     async fn warmly<T>(&self, look: impl Fn(&mut State) -> Result<T, Miss>) -> Result<T, StorageError> {
+        self.brought(AHEAD_BYTES, look).await
+    }
+
+    /// The same, with so many bytes read at least where something is not.
+    async fn brought<T>(
+        &self,
+        bytes_min: usize,
+        look: impl Fn(&mut State) -> Result<T, Miss>,
+    ) -> Result<T, StorageError> {
         loop {
             self.check_online()?;
             let looked = look(&mut self.state.borrow_mut());
             match looked {
                 Ok(found) => return Ok(found),
-                Err(Miss::Cold(cold)) => self.warm(cold).await?,
+                Err(Miss::Cold(cold)) => self.bring(cold, bytes_min).await?,
                 Err(Miss::Io(error)) => return Err(StorageError::io("read", &self.dir(), &error)),
             }
         }
