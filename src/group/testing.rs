@@ -6,6 +6,7 @@
 //!
 //! Tests of whatever may happen run once for each of some seeds ([`each_seed`]) with a [`Random`] of their own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use ahash::AHashMap;
@@ -38,6 +39,8 @@ pub struct Fixture {
     pub works: Vec<Work>,
     next_ticket: u64,
     next_topic: u128,
+    /// Ids that were given.
+    ids: Cell<u128>,
 }
 
 impl Default for Fixture {
@@ -69,6 +72,7 @@ impl Fixture {
             works: Vec::new(),
             next_ticket: 0,
             next_topic: 1,
+            ids: Cell::new(0),
         };
         fixture.step(0);
         fixture
@@ -126,7 +130,13 @@ impl Fixture {
     /// Decides, applies, stores, and does the effects; as the driver with an append that succeeds at once.
     pub fn decide<R>(&mut self, decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R) -> R {
         let mut outcome = Outcome::default();
-        let context = Context { image: &self.image, settings: &self.settings, now: self.now };
+        let ids = &self.ids;
+        // Spread over all bits, as random ones are, so that their order tells nothing.
+        let new_id = &|| {
+            ids.set(ids.get() + 1);
+            TopicId(uuid::Uuid::from_u128(ids.get().wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)))
+        };
+        let context = Context { image: &self.image, settings: &self.settings, now: self.now, new_id };
         let answer = decide(&mut self.groups, &context, &mut outcome);
         let (records, effects) = outcome.take();
         for (record, apply) in records {

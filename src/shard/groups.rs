@@ -164,7 +164,8 @@ impl GroupCoordinator {
     fn with_context<R>(&self, f: impl FnOnce(&Context<'_>) -> R) -> R {
         let shard = current();
         let (image, settings) = (shard.image(), shard.group_settings());
-        f(&Context { image: &image, settings: &settings, now: clock::now() })
+        let new_id = &TopicId::random;
+        f(&Context { image: &image, settings: &settings, now: clock::now(), new_id })
     }
 
     /// The partition of the offsets topic that it keeps.
