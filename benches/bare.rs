@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::cores::{pin_to, thread_cpu_ns};
+
 pub const CONNECTIONS: usize = 64;
 pub const MESSAGE_BYTES: usize = 256;
 pub const SERVER_CORE: usize = 0;
@@ -48,11 +50,6 @@ impl Run {
     }
 }
 
-pub fn thread_cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// Runs `server`, which listens and sends its address, under load and measures it over `window`.
 pub fn measure(window: Duration, server: fn(Arc<Run>, std::sync::mpsc::Sender<SocketAddr>)) -> Figure {
     let run = Arc::new(Run::default());
@@ -79,12 +76,6 @@ pub fn measure(window: Duration, server: fn(Arc<Run>, std::sync::mpsc::Sender<So
     Figure { cpu_us: (after.1 - before.1) as f64 / 1000.0 / messages, rate: messages / took.as_secs_f64() }
 }
 
-fn pin(core: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set).expect("the core exists");
-}
-
 fn ring() -> IoUring {
     let built = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(256);
     built.expect("io_uring from Linux 6.1")
@@ -92,7 +83,7 @@ fn ring() -> IoUring {
 
 /// The least that a server on a ring can do.
 pub fn bare_server(run: Arc<Run>, address: std::sync::mpsc::Sender<SocketAddr>) {
-    pin(SERVER_CORE);
+    pin_to(SERVER_CORE);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     address.send(listener.local_addr().expect("it is bound")).expect("someone waits");
     let accept = || {
@@ -164,7 +155,7 @@ fn echo(ring: &mut IoUring, sockets: &[TcpStream], speak_first: bool, mut go_on:
 
 /// The other end of all connections.
 fn load(address: SocketAddr, stop: &AtomicBool) {
-    pin(LOAD_CORE);
+    pin_to(LOAD_CORE);
     let connect = || {
         let socket = TcpStream::connect(address).expect("the server listens");
         socket.set_nodelay(true).expect("it is a TCP socket");

@@ -5,33 +5,37 @@
 //! load to core 1, all rows in one default configuration. Each round takes the raw loop, Thalweg and Apache
 //! Kafka in turn, with fresh processes and directories; printed are medians, and ratios of them.
 //!
-//! Many virtual machines give freed pages back to their host (free page reporting), and the first touch of
-//! a page that the host has to find again costs far more than writing to it: a plain pwrite loop took 2.3 CPU
-//! seconds a GB into such pages and 0.13 into others. Which row met them was luck. So before a row is timed
-//! the load process touches as many bytes of its own memory as the row will bring into the page cache, and
-//! frees them: all rows write into pages that the machine holds. Fetches are served from pages that are there.
+//! Many virtual machines give freed pages back to their host within seconds (free page reporting), and the first
+//! touch of a page that the host has to find again costs a multiple of writing to it: which row meets such pages
+//! is luck. So before a row is timed the load process fills as much memory as the row will bring into the page
+//! cache, and gives it back piece by piece while the row writes: all rows write into pages that the machine
+//! holds. Fetches are served from pages that are there.
 //!
 //!     cargo bench --bench broker                  every row; Apache Kafka comes from Maven
 //!     cargo bench --bench broker -- --gb 1        less of it
 //!     cargo bench --bench broker -- --rounds 5    more often than three times
 //!     cargo bench --bench broker -- --no-kafka    without Apache Kafka
 
+mod brokers;
+mod cores;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use brokers::{Broker, Connection, frame};
+use bytes::Bytes;
+use cores::{pin_to, thread_cpu_ns};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, ProduceRequest, RequestHeader, TopicName,
-};
-use kafka_protocol::protocol::{Encodable, Request, StrBytes};
+use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, ProduceRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use thalweg::protocol::batch::BatchBuilder;
 
 const CONNECTIONS: usize = 6;
@@ -95,10 +99,33 @@ fn median<T>(all: &[T], figure: impl Fn(&T) -> f64) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-/// Touches `bytes` of fresh memory and frees them, so that the page cache finds pages that the host has given.
-fn touch(bytes: usize) {
-    let touched = vec![1u8; bytes];
-    std::hint::black_box(&touched);
+/// Memory that the machine holds, given back piece by piece as a row writes, so that the page cache grows into it.
+struct Ballast {
+    pieces: Mutex<Vec<Vec<u8>>>,
+    written: AtomicUsize,
+}
+
+/// Above the largest size that the allocator keeps for itself: a piece that is dropped is the kernel's at once.
+const PIECE_BYTES: usize = 64 << 20;
+/// Pieces given back ahead of the writes.
+const PIECES_AHEAD: usize = 4;
+
+impl Ballast {
+    /// Enough for `bytes` that will be written.
+    fn hold(bytes: usize) -> Ballast {
+        let count = bytes.div_ceil(PIECE_BYTES) + PIECES_AHEAD;
+        let mut pieces: Vec<Vec<u8>> = (0..count).map(|_| vec![1; PIECE_BYTES]).collect();
+        pieces.truncate(count - PIECES_AHEAD);
+        Ballast { pieces: Mutex::new(pieces), written: AtomicUsize::new(0) }
+    }
+
+    /// So many bytes more were written.
+    fn give(&self, bytes: usize) {
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if before / PIECE_BYTES != (before + bytes) / PIECE_BYTES {
+            self.pieces.lock().expect("nobody fails while holding it").pop();
+        }
+    }
 }
 
 struct Figures {
@@ -132,57 +159,60 @@ fn report(name: &str, figures: &Figures) {
 }
 
 /// Starts a broker on a directory below `dir`, measures it, and ends it.
-fn measure(start: fn(&Path) -> Broker, dir: &Path, bytes: usize) -> Figures {
-    let broker = start(&dir.join("data"));
-    let (start_ms, pid, address) = (broker.start_ms, broker.child.id(), broker.address.clone());
+fn measure(start: fn(&Path, &[&str]) -> Broker, dir: &Path, bytes: usize) -> Figures {
+    let began = Instant::now();
+    let broker = start(&dir.join("data"), &[]);
+    let start_ms = began.elapsed().as_secs_f64() * 1e3;
+    let address = broker.address.as_str();
     std::thread::sleep(Duration::from_secs(2));
-    let before = (cpu_seconds(pid), Instant::now());
+    let before = (broker.cpu_seconds(), Instant::now());
     std::thread::sleep(Duration::from_secs(3));
-    let idle_cpu_percent = (cpu_seconds(pid) - before.0) / before.1.elapsed().as_secs_f64() * 100.0;
-    let idle_rss_mib = resident_mib(pid);
-    let mut admin = Client::connect(&address);
+    let idle_cpu_percent = (broker.cpu_seconds() - before.0) / before.1.elapsed().as_secs_f64() * 100.0;
+    let idle_rss_mib = broker.resident_mib();
+    let mut admin = Connection::open(address);
     let topic = CreatableTopic::default()
         .with_name(topic_name())
         .with_num_partitions(CONNECTIONS as i32)
         .with_replication_factor(1);
     admin.call(5, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000));
-    (0..CONNECTIONS as i32).for_each(|partition| until_led(&address, partition));
+    (0..CONNECTIONS as i32).for_each(|partition| until_led(address, partition));
     // Warm: the virtual machine compiles, files and sockets grow.
-    produce(&address, bytes / 2);
-    touch(bytes);
-    let produced = timed(pid, bytes, || produce(&address, bytes));
-    fetch(&address, bytes / 4);
-    let fetched = timed(pid, bytes, || fetch(&address, bytes));
+    produce(address, bytes / 2, &Ballast::hold(0));
+    let ballast = Ballast::hold(bytes);
+    let produced = timed(&broker, bytes, || produce(address, bytes, &ballast));
+    fetch(address, bytes / 4);
+    let fetched = timed(&broker, bytes, || fetch(address, bytes));
     Figures { start_ms, idle_rss_mib, idle_cpu_percent, produce: produced, fetch: fetched }
 }
 
-/// CPU seconds of `pid` and GB/s of the clock, for `bytes`.
-fn timed(pid: u32, bytes: usize, work: impl FnOnce()) -> (f64, f64) {
-    let before = (cpu_seconds(pid), Instant::now());
+/// CPU seconds of the broker and GB/s of the clock, for `bytes`.
+fn timed(broker: &Broker, bytes: usize, work: impl FnOnce()) -> (f64, f64) {
+    let before = (broker.cpu_seconds(), Instant::now());
     work();
     let gb = bytes as f64 / 1e9;
-    ((cpu_seconds(pid) - before.0) / gb, gb / before.1.elapsed().as_secs_f64())
+    ((broker.cpu_seconds() - before.0) / gb, gb / before.1.elapsed().as_secs_f64())
 }
 
 // ---- load -------------------------------------------------------------------------------------------
 
-fn produce(address: &str, bytes: usize) {
+fn produce(address: &str, bytes: usize, ballast: &Ballast) {
     let requests = bytes / REQUEST_BYTES / CONNECTIONS;
     std::thread::scope(|scope| {
         for partition in 0..CONNECTIONS {
             scope.spawn(move || {
-                let mut client = Client::connect(address);
+                let mut client = Connection::open(address);
                 let frame = produce_frame(partition as i32);
                 let mut waiting = 0;
                 for _ in 0..requests {
-                    client.stream.write_all(&frame).expect("the broker reads");
+                    client.send(&frame);
+                    ballast.give(REQUEST_BYTES);
                     waiting += 1;
                     if waiting == PIPELINED {
-                        client.check_produced();
+                        check_produced(&mut client);
                         waiting -= 1;
                     }
                 }
-                (0..waiting).for_each(|_| client.check_produced());
+                (0..waiting).for_each(|_| check_produced(&mut client));
             });
         }
     });
@@ -190,15 +220,20 @@ fn produce(address: &str, bytes: usize) {
 
 /// Asks until the partition takes a batch: Apache Kafka answers NOT_LEADER just after it made a topic.
 fn until_led(address: &str, partition: i32) {
-    let (mut client, frame) = (Client::connect(address), produce_frame(partition));
+    let (mut client, frame) = (Connection::open(address), produce_frame(partition));
     for _ in 0..100 {
-        client.stream.write_all(&frame).expect("the broker reads");
-        if client.read_answer()[ERROR_CODE] == [0, 0] {
+        client.send(&frame);
+        if client.receive()[ERROR_CODE] == [0, 0] {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("partition {partition} takes nothing");
+}
+
+fn check_produced(client: &mut Connection) {
+    let answer = client.receive();
+    assert_eq!(answer[ERROR_CODE], [0, 0], "a produce request failed: {answer:?}");
 }
 
 /// Where a produce answer has its error code: correlation id 4, tagged fields 1, topics 1, name 1 + 5,
@@ -222,7 +257,7 @@ fn produce_frame(partition: i32) -> Bytes {
     let partition = PartitionProduceData::default().with_index(partition).with_records(Some(records));
     let topic = TopicProduceData::default().with_name(topic_name()).with_partition_data(vec![partition]);
     let request = ProduceRequest::default().with_acks(1).with_timeout_ms(30_000).with_topic_data(vec![topic]);
-    framed(9, &request)
+    frame(9, &request)
 }
 
 fn fetch(address: &str, bytes: usize) {
@@ -230,7 +265,7 @@ fn fetch(address: &str, bytes: usize) {
     std::thread::scope(|scope| {
         for partition in 0..CONNECTIONS {
             scope.spawn(move || {
-                let mut client = Client::connect(address);
+                let mut client = Connection::open(address);
                 let (mut offset, mut fetched) = (0, 0);
                 while fetched < each {
                     let answer = client.call(11, &fetch_request(partition as i32, offset));
@@ -286,146 +321,6 @@ fn topic_name() -> TopicName {
     TopicName(StrBytes::from_static_str(TOPIC))
 }
 
-fn framed<R: Request>(version: i16, request: &R) -> Bytes {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(1)
-        .with_client_id(Some(StrBytes::from_static_str("bench")));
-    let mut frame = BytesMut::from(&[0u8; 4][..]);
-    header.encode(&mut frame, R::header_version(version)).expect("a header encodes");
-    request.encode(&mut frame, version).expect("a request encodes");
-    let length = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
-}
-
-struct Client {
-    stream: TcpStream,
-    answer: Vec<u8>,
-}
-
-impl Client {
-    fn connect(address: &str) -> Client {
-        let stream = TcpStream::connect(address).expect("the broker listens");
-        stream.set_nodelay(true).expect("a socket option");
-        Client { stream, answer: Vec::new() }
-    }
-
-    fn call<R: Request>(&mut self, version: i16, request: &R) -> &[u8] {
-        self.stream.write_all(&framed(version, request)).expect("the broker reads");
-        self.read_answer()
-    }
-
-    fn read_answer(&mut self) -> &[u8] {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length).expect("the broker answers");
-        self.answer.resize(u32::from_be_bytes(length) as usize, 0);
-        self.stream.read_exact(&mut self.answer).expect("a whole answer");
-        &self.answer
-    }
-
-    fn check_produced(&mut self) {
-        let answer = self.read_answer();
-        assert_eq!(answer[ERROR_CODE], [0, 0], "a produce request failed: {answer:?}");
-    }
-}
-
-// ---- brokers ----------------------------------------------------------------------------------------
-
-struct Broker {
-    child: Child,
-    address: String,
-    start_ms: f64,
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-impl Broker {
-    fn thalweg(dir: &Path) -> Broker {
-        let port_file = dir.with_extension("port");
-        let began = Instant::now();
-        let child = on_core_0(env!("CARGO_BIN_EXE_thalweg"))
-            .args(["start", "--cores", "0", "-o", "listeners=PLAINTEXT://127.0.0.1:0", "-o"])
-            .arg(format!("log.dirs={}", dir.display()))
-            .arg("--port-file")
-            .arg(&port_file)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the broker starts");
-        let port = loop {
-            if let Ok(port) = std::fs::read_to_string(&port_file) {
-                break port.trim().to_owned();
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "the broker did not start");
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        Broker::answering(child, format!("127.0.0.1:{port}"), began)
-    }
-
-    fn apache_kafka(dir: &Path) -> Broker {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let port = port % 20_000 + 20_000;
-        let file = dir.with_extension("properties");
-        let text = format!("listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={}\n", dir.display());
-        std::fs::write(&file, text).expect("a file for Apache Kafka");
-        let run = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/apache-kafka/run");
-        let began = Instant::now();
-        let child = on_core_0(&run.display().to_string())
-            .arg(&file)
-            .env("HEAP", "-Xms1g -Xmx1g")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Apache Kafka starts");
-        Broker::answering(child, format!("127.0.0.1:{port}"), began)
-    }
-
-    /// Waits for the first answer.
-    fn answering(child: Child, address: String, began: Instant) -> Broker {
-        loop {
-            assert!(began.elapsed() < Duration::from_secs(180), "no answer from {address}");
-            if TcpStream::connect(&address).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let request = ApiVersionsRequest::default();
-        Client::connect(&address).call(0, &request);
-        Broker { child, address, start_ms: began.elapsed().as_secs_f64() * 1e3 }
-    }
-}
-
-fn on_core_0(program: &str) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0", program]);
-    command
-}
-
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the broker runs");
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
-    ticks / rustix::param::clock_ticks_per_second() as f64
-}
-
-fn resident_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the broker runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0
-}
-
-fn pin_to(core: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set).expect("a core to run the load on");
-}
-
 // ---- the limit --------------------------------------------------------------------------------------
 
 /// One thread that receives 65 KB pieces over 6 connections in turn, computes their CRC and writes them into
@@ -436,14 +331,14 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
     let each = bytes / CONNECTIONS / REQUEST_BYTES * REQUEST_BYTES;
     let file = File::create(dir.join("raw")).expect("a file");
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes as u64).expect("space");
-    touch(bytes);
+    let ballast = &Ballast::hold(bytes);
     let server = std::thread::spawn(move || {
         pin_to(0);
         let mut streams: Vec<TcpStream> =
             (0..CONNECTIONS).map(|_| listener.accept().expect("a connection").0).collect();
         let mut buffer = vec![0; REQUEST_BYTES];
         let (mut position, mut crc) = (0, 0);
-        let began = (thread_cpu_seconds(), Instant::now());
+        let began = (thread_cpu_ns(), Instant::now());
         for _ in 0..each / REQUEST_BYTES {
             for stream in &mut streams {
                 stream.read_exact(&mut buffer).expect("bytes");
@@ -454,21 +349,19 @@ fn raw_loop(dir: &Path, bytes: usize) -> (f64, f64) {
         }
         std::hint::black_box(crc);
         let gb = position as f64 / 1e9;
-        ((thread_cpu_seconds() - began.0) / gb, gb / began.1.elapsed().as_secs_f64())
+        ((thread_cpu_ns() - began.0) as f64 / 1e9 / gb, gb / began.1.elapsed().as_secs_f64())
     });
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
             scope.spawn(move || {
                 let mut stream = TcpStream::connect(address).expect("the loop listens");
                 let piece = vec![7; REQUEST_BYTES];
-                (0..each / REQUEST_BYTES).for_each(|_| stream.write_all(&piece).expect("the loop reads"));
+                for _ in 0..each / REQUEST_BYTES {
+                    stream.write_all(&piece).expect("the loop reads");
+                    ballast.give(REQUEST_BYTES);
+                }
             });
         }
     });
     server.join().expect("the loop ends")
-}
-
-fn thread_cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -8,11 +8,11 @@
 //! `cargo bench --bench request [-- --short] [-- --check]`: `--check` fails above [`RATIO_MAX`].
 
 mod bare;
+mod cores;
 
-use bare::{
-    CONNECTIONS, Figure, LOAD_CORE, MESSAGE_BYTES, Run, SERVER_CORE, bare_server, measure, thread_cpu_ns,
-};
+use bare::{CONNECTIONS, Figure, LOAD_CORE, MESSAGE_BYTES, Run, SERVER_CORE, bare_server, measure};
 use bytes::{Bytes, BytesMut};
+use cores::thread_cpu_ns;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,7 +84,7 @@ async fn serve(socket: Socket, run: Arc<Run>) {
     let mut bytes = BytesMut::new();
     while !run.stop.load(Ordering::Relaxed) {
         while bytes.len() < MESSAGE_BYTES {
-            if !matches!(socket.receive(&mut bytes).await, Ok(count) if count > 0) {
+            if !matches!(socket.receive(&mut bytes, 0).await, Ok(count) if count > 0) {
                 return;
             }
         }
@@ -112,7 +112,8 @@ fn idle(seconds: u64) {
             let accepting = glommio::spawn_local(async move {
                 loop {
                     let (socket, _) = listener.accept().await.expect("descriptors are left");
-                    glommio::spawn_local(async move { socket.receive(&mut BytesMut::new()).await }).detach();
+                    glommio::spawn_local(async move { socket.receive(&mut BytesMut::new(), 0).await })
+                        .detach();
                 }
             });
             glommio::timer::sleep(Duration::from_millis(300)).await;

@@ -58,7 +58,8 @@ pub struct GroupLag {
     pub partition: i32,
     /// Records behind the committed offset.
     pub records: i64,
-    /// The age of the first of them in milliseconds, 0 where there is none; unknown where it cannot be read.
+    /// How long before the measurement the first of them was written, in milliseconds; 0 where there is none,
+    /// unknown where it has no timestamp or cannot be read.
     pub behind_ms: Option<i64>,
 }
 

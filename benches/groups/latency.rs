@@ -1,7 +1,5 @@
 //! A producer that sends a small request every millisecond and notes how long each answer took.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,7 +12,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use thalweg::protocol::batch::BatchBuilder;
 
-use super::load::{Load, frame};
+use crate::brokers::{Connection, frame};
 
 const EVERY: Duration = Duration::from_millis(1);
 const TOPIC: &str = "latency";
@@ -24,7 +22,7 @@ pub fn prepare(address: &str) {
     let name = TopicName(StrBytes::from_static_str(TOPIC));
     let topic = CreatableTopic::default().with_name(name).with_num_partitions(1).with_replication_factor(1);
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
-    Load::connect(address, 1).call(0, 5, &request);
+    Connection::open(address).call(5, &request);
     std::thread::sleep(Duration::from_millis(500));
 }
 
@@ -41,16 +39,11 @@ impl Producer {
         let running = std::thread::spawn(move || {
             // Before the group's members, which share the core; without the right to, it measures them too.
             let _refused = rustix::process::setpriority_process(None, -20);
-            let mut stream = TcpStream::connect(&address).expect("the broker listens");
-            stream.set_nodelay(true).expect("a socket option");
-            let request = request();
-            let (mut taken, mut answer) = (Vec::new(), vec![0; 4 << 10]);
+            let (mut connection, request, mut taken) = (Connection::open(&address), request(), Vec::new());
             while !stopped.load(Ordering::Relaxed) {
                 let sent = Instant::now();
-                stream.write_all(&request).expect("the broker reads");
-                stream.read_exact(&mut answer[..4]).expect("the broker answers");
-                let length = u32::from_be_bytes(answer[..4].try_into().expect("four bytes")) as usize;
-                stream.read_exact(&mut answer[..length]).expect("a whole answer");
+                connection.send(&request);
+                connection.receive();
                 taken.push(sent.elapsed());
                 std::thread::sleep(EVERY.saturating_sub(sent.elapsed()));
             }

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::RequestHeader;
-use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+use kafka_protocol::protocol::{Decodable, Request};
 use rustix::event::epoll;
+
+use crate::brokers::frame;
 
 /// Connections by number, and the poll over all of them.
 pub struct Load {
@@ -138,21 +139,6 @@ impl Peer {
         self.input.advance(4);
         Some(self.input.split_to(length).freeze())
     }
-}
-
-/// A whole request frame.
-pub fn frame<R: Request>(version: i16, request: &R) -> Bytes {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_correlation_id(1)
-        .with_client_id(Some(StrBytes::from_static_str("bench")));
-    let mut frame = BytesMut::from(&[0u8; 4][..]);
-    header.encode(&mut frame, R::header_version(version)).expect("a header encodes");
-    request.encode(&mut frame, version).expect("a request encodes");
-    let length = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
 }
 
 /// An answer behind its header.

@@ -7,6 +7,8 @@
 //!     cargo bench --bench groups -- --only many --groups 10000
 //!     cargo bench --bench groups -- --only cost
 //!     cargo bench --bench groups -- --only produce --members 2000 --partitions 10000
+//!     cargo bench --bench groups -- --only replay
+//!     cargo bench --bench groups -- --only lag
 //!
 //! `cost`: 64 connections, each a member of a group of its own, heartbeat after heartbeat and commit after
 //! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
@@ -14,20 +16,37 @@
 //! had what the group's newest assignment gives it, what the broker's CPU time and the members' heartbeats
 //! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
 //! `produce`: how long a producer's requests take while members of the large group are replaced, beside a group
-//! that only beats, in pairs.
+//! that only beats, in pairs. `replay`: from the start of a broker with a million offset commits on its disk until
+//! their coordinator answers, on one core. `lag`: what it costs to tell how old the record at a committed offset is.
 
 #[path = "../bare.rs"]
 mod bare;
+#[path = "../brokers.rs"]
 mod brokers;
+#[path = "../cores.rs"]
+mod cores;
+mod lag;
 mod latency;
 mod load;
 mod members;
+mod replay;
 
 use std::time::Duration;
 
-use brokers::{Broker, cpu_seconds, pin_to};
+use brokers::Broker;
+use cores::pin_to;
 use load::Load;
 use members::{BigGroup, Step};
+
+/// Members beat every second, so that a round is short.
+const SETTINGS: &[&str] = &[
+    "group.consumer.min.heartbeat.interval.ms=1000",
+    "group.consumer.heartbeat.interval.ms=1000",
+    "group.initial.rebalance.delay.ms=0",
+    "offsets.topic.num.partitions=8",
+    "offsets.topic.replication.factor=1",
+    "num.partitions=1",
+];
 
 struct Options {
     with_kafka: bool,
@@ -65,6 +84,12 @@ fn main() {
     if wanted("produce") {
         each_broker(&options, |name, broker| produce(name, broker, &options));
     }
+    if wanted("replay") {
+        replay();
+    }
+    if wanted("lag") {
+        lag();
+    }
     if wanted("many") {
         each_broker(&options, |name, broker| many(name, broker, &options));
     }
@@ -72,9 +97,9 @@ fn main() {
 
 fn each_broker(options: &Options, run: impl Fn(&str, Broker)) {
     let dir = tempfile::tempdir().expect("a folder for data");
-    run("thalweg", Broker::thalweg(&dir.path().join("thalweg")));
+    run("thalweg", Broker::thalweg(&dir.path().join("thalweg"), SETTINGS));
     if options.with_kafka {
-        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka")));
+        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka"), SETTINGS));
     }
 }
 
@@ -92,7 +117,7 @@ const COST_ROUNDS: usize = 5;
 fn cost(options: &Options) {
     let window = Duration::from_secs(options.seconds.clamp(1, 3));
     let dir = tempfile::tempdir().expect("a folder for data");
-    let broker = Broker::thalweg(&dir.path().join("thalweg"));
+    let broker = Broker::thalweg(&dir.path().join("thalweg"), SETTINGS);
     let mut load = Load::connect(&broker.address, bare::CONNECTIONS);
     let heartbeats = members::heartbeat_frames(&mut load, "cost");
     let commits = members::commit_frames(&mut load, "plain");
@@ -114,9 +139,9 @@ fn cost(options: &Options) {
 /// CPU microseconds of the broker by request, for requests that are repeated on every connection.
 fn by_request(broker: &Broker, load: &mut Load, frames: &[bytes::Bytes], window: Duration) -> f64 {
     load.repeat(frames, window / 4);
-    let before = cpu_seconds(broker.pid());
+    let before = broker.cpu_seconds();
     let answered = load.repeat(frames, window);
-    (cpu_seconds(broker.pid()) - before) * 1e6 / answered as f64
+    (broker.cpu_seconds() - before) * 1e6 / answered as f64
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -127,18 +152,17 @@ fn median(mut values: Vec<f64>) -> f64 {
 // ---- one large group --------------------------------------------------------------------------------
 
 fn big(name: &str, broker: Broker, options: &Options) {
-    let pid = broker.pid();
     let mut group = BigGroup::new(&broker.address, options.members, options.partitions);
     println!("{name}: one group of {} members over {} partitions", options.members, options.partitions);
     for (what, step) in
         [("join", Step::Join), ("restart, member by member", Step::Restart), ("leave", Step::Leave)]
     {
-        let before = cpu_seconds(pid);
+        let before = broker.cpu_seconds();
         let done = group.run(step);
         println!(
             "  {what:<28}{:>8.1} s {:>8.2} CPU s {:>8} heartbeats {:>7} partitions given up and got back",
             done.took.as_secs_f64(),
-            cpu_seconds(pid) - before,
+            broker.cpu_seconds() - before,
             done.heartbeats,
             done.stopped
         );
@@ -163,7 +187,7 @@ fn produce(name: &str, broker: Broker, options: &Options) {
         let producer = latency::Producer::start(&broker.address);
         let began = std::time::Instant::now();
         while began.elapsed() < Duration::from_secs(options.seconds) {
-            group.run_some(Step::Restart, REPLACED);
+            group.run_some(Step::Restart, REPLACED.min(options.members));
         }
         busy_ms.push(producer.stop());
     }
@@ -176,15 +200,14 @@ fn produce(name: &str, broker: Broker, options: &Options) {
 // ---- many small groups ------------------------------------------------------------------------------
 
 fn many(name: &str, broker: Broker, options: &Options) {
-    let pid = broker.pid();
-    let before = cpu_seconds(pid);
+    let before = broker.cpu_seconds();
     let began = std::time::Instant::now();
     let mut groups = members::SmallGroups::join(&broker.address, options.groups);
-    let (join_s, join_cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(pid) - before);
-    let before = cpu_seconds(pid);
+    let (join_s, join_cpu) = (began.elapsed().as_secs_f64(), broker.cpu_seconds() - before);
+    let before = broker.cpu_seconds();
     let beats = groups.beat(Duration::from_secs(options.seconds.max(5)));
     let seconds = options.seconds.max(5) as f64;
-    let cpu = cpu_seconds(pid) - before;
+    let cpu = broker.cpu_seconds() - before;
     println!("{name}: {} groups of one member", options.groups);
     println!("  {:<28}{join_s:>8.1} s {join_cpu:>8.2} CPU s", "join");
     println!(
@@ -192,6 +215,44 @@ fn many(name: &str, broker: Broker, options: &Options) {
         "heartbeats",
         beats as f64 / seconds,
         cpu / seconds * 100.0,
-        brokers::resident_mib(pid)
+        broker.resident_mib()
     );
+}
+
+// ---- a start with a million commits -----------------------------------------------------------------
+
+const REPLAYS: usize = 3;
+
+fn replay() {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let made = dir.path().join("made");
+    for shape in replay::SHAPES {
+        let _was_not_there = std::fs::remove_dir_all(&made);
+        let bytes = replay::make(&made, shape);
+        println!("thalweg: {} offset commits, {} ({} MiB)", replay::COMMITS, shape.what, bytes >> 20);
+        for _ in 0..REPLAYS {
+            let started = replay::start(&made, &dir.path().join("copy"), shape);
+            println!(
+                "  {:<28}{:>8.2} s {:>8.2} CPU s {:>8} answers that it still loads",
+                "start until it answers",
+                started.took.as_secs_f64(),
+                started.cpu_s,
+                started.refused
+            );
+        }
+    }
+}
+
+// ---- how far groups are behind ----------------------------------------------------------------------
+
+fn lag() {
+    let dir = tempfile::tempdir().expect("a folder for data");
+    let figures = lag::measure(dir.path().join("lag-0"));
+    println!("the age of a record by its offset, {} positions of one log, a position:", lag::POSITIONS);
+    for (what, warm, cold) in [
+        ("header of its batch", figures.header_warm, figures.header_cold),
+        ("time index alone", figures.time_index_warm, figures.time_index_cold),
+    ] {
+        println!("  {what:<28}{warm:>8.2} us in memory {cold:>8.2} us from disk");
+    }
 }

@@ -19,7 +19,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::load::{Load, decode, frame};
+use super::load::{Load, decode};
+use crate::brokers::frame;
 
 const VERSION: i16 = 1;
 const LEAVE: i32 = -1;
@@ -95,15 +96,21 @@ pub fn heartbeat_frames(load: &mut Load, prefix: &str) -> Vec<Bytes> {
     (0..load.len())
         .map(|number| {
             let (group, member) = (format!("{prefix}-{number}"), Uuid::new_v4().to_string());
-            let mut answer = load.call(number, VERSION, &joining(&group, &member));
-            assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
-            let owned = answer.assignment.take().map(|a| partitions_of(&a.topic_partitions));
-            let acknowledge = beating(&group, &member, answer.member_epoch).with_topic_partitions(owned);
-            let answer = load.call(number, VERSION, &acknowledge);
-            assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
-            frame(VERSION, &beating(&group, &member, answer.member_epoch))
+            let epoch = join(load, number, &group, &member);
+            frame(VERSION, &beating(&group, &member, epoch))
         })
         .collect()
+}
+
+/// Joins a member and takes what it is given; its epoch.
+fn join(load: &mut Load, number: usize, group: &str, member: &str) -> i32 {
+    let answer = load.call(number, VERSION, &joining(group, member));
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    let owned = answer.assignment.map(|a| partitions_of(&a.topic_partitions));
+    let acknowledge = beating(group, member, answer.member_epoch).with_topic_partitions(owned);
+    let answer = load.call(number, VERSION, &acknowledge);
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    answer.member_epoch
 }
 
 fn partitions_of(
@@ -194,6 +201,7 @@ pub struct BigGroup {
     stopped: usize,
     /// The newest epoch that any member was told.
     group_epoch: i32,
+    born: Instant,
     /// When a member beats next.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
 }
@@ -209,6 +217,7 @@ impl BigGroup {
             heartbeats: 0,
             stopped: 0,
             group_epoch: 0,
+            born: Instant::now(),
             due: BinaryHeap::new(),
         }
     }
@@ -223,7 +232,7 @@ impl BigGroup {
         let (began, mut answers) = (Instant::now(), Vec::new());
         while began.elapsed() < time {
             self.beat_those_due();
-            self.load.poll(Duration::from_millis(10), &mut answers);
+            self.load.poll(Duration::from_millis(1), &mut answers);
             for (number, answer) in answers.drain(..) {
                 self.answered(number, decode::<ConsumerGroupHeartbeatRequest>(VERSION, answer), Step::Join);
             }
@@ -247,7 +256,7 @@ impl BigGroup {
                 next += 1;
             }
             self.beat_those_due();
-            self.load.poll(Duration::from_millis(10), &mut answers);
+            self.load.poll(Duration::from_millis(1), &mut answers);
             for (number, answer) in answers.drain(..) {
                 self.answered(number, decode::<ConsumerGroupHeartbeatRequest>(VERSION, answer), step);
             }
@@ -325,7 +334,8 @@ impl BigGroup {
         member.interval = Duration::from_millis(answer.heartbeat_interval_ms.max(1) as u64);
         self.group_epoch = self.group_epoch.max(answer.member_epoch);
         let Some(assignment) = answer.assignment else {
-            self.due.push(Reverse((Instant::now() + self.members[number].interval, number)));
+            let due = self.next_beat(number);
+            self.due.push(Reverse((due, number)));
             return;
         };
         let given: BTreeSet<i32> =
@@ -344,6 +354,16 @@ impl BigGroup {
         let owned = if member.owned.is_empty() { Vec::new() } else { vec![topic] };
         let request = beating(GROUP, &member.id, member.epoch).with_topic_partitions(Some(owned));
         self.send(number, &request);
+    }
+
+    /// The members' beats are spread over the interval, as those of processes of their own are: the next moment of
+    /// this one that is more than half an interval away.
+    fn next_beat(&self, number: usize) -> Instant {
+        let interval = self.members[number].interval.as_secs_f64();
+        let phase = number as f64 / self.members.len() as f64;
+        let from = self.born.elapsed().as_secs_f64() / interval + 0.5;
+        let beat = (from - phase).ceil() + phase;
+        self.born + Duration::from_secs_f64(beat * interval)
     }
 
     fn is_done(&self, step: Step) -> bool {
@@ -373,13 +393,8 @@ impl SmallGroups {
         let mut members = Vec::with_capacity(groups);
         for number in 0..groups {
             let (group, member) = (format!("small-{number}"), Uuid::new_v4().to_string());
-            let connection = number / GROUPS_A_CONNECTION;
-            let answer = load.call(connection, VERSION, &joining(&group, &member));
-            assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
-            let owned = answer.assignment.map(|a| partitions_of(&a.topic_partitions));
-            let acknowledge = beating(&group, &member, answer.member_epoch).with_topic_partitions(owned);
-            let answer = load.call(connection, VERSION, &acknowledge);
-            members.push((group, member, answer.member_epoch));
+            let epoch = join(&mut load, number / GROUPS_A_CONNECTION, &group, &member);
+            members.push((group, member, epoch));
         }
         SmallGroups { load, members }
     }

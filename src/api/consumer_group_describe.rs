@@ -19,23 +19,27 @@ pub async fn handle(
         let groups = asked.group_ids.into_iter().map(|id| refused(id, code)).collect();
         return ConsumerGroupDescribeResponse::default().with_groups(groups);
     }
-    let mut groups = Vec::with_capacity(asked.group_ids.len());
-    for id in asked.group_ids {
+    let named = asked.group_ids.iter().filter(|id| !id.is_empty()).cloned().collect();
+    let told = shard
+        .ask_groups(
+            named,
+            |id: &GroupId| id,
+            |id, groups, context, _| groups.describe_consumer_group(&id, context),
+        )
+        .await;
+    let mut told = told.into_iter();
+    let mut describe = |id: GroupId| {
         if id.is_empty() {
-            groups.push(refused(id, ResponseError::InvalidGroupId.code()));
-            continue;
+            return refused(id, ResponseError::InvalidGroupId.code());
         }
-        let name = id.0.clone();
-        let told = shard
-            .ask_group(&id, move |groups, context, _| groups.describe_consumer_group(&name, context))
-            .await;
-        groups.push(match told {
+        match told.next().expect("every name was asked for") {
             Ok(group) if asked.include_authorized_operations && group.error_code == 0 => {
                 group.with_authorized_operations(GROUP_OPERATIONS)
             }
             Ok(group) => group,
             Err(unavailable) => refused(id, unavailable.code()),
-        });
-    }
+        }
+    };
+    let groups = asked.group_ids.into_iter().map(&mut describe).collect();
     ConsumerGroupDescribeResponse::default().with_groups(groups)
 }

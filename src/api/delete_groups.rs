@@ -12,10 +12,12 @@ pub async fn handle(context: &Context, asked: DeleteGroupsRequest, _version: i16
     let mut names = asked.groups_names;
     names.retain(|name| seen.insert(name.clone()));
     let mut results = Vec::with_capacity(names.len());
-    for ids in super::groups_by_coordinator(context, names) {
-        let own = ids.clone();
-        let deleted =
-            context.shard.ask_group(&ids[0], move |groups, _, outcome| groups.delete(&own, outcome)).await;
+    let parts = super::groups_by_coordinator(context, names);
+    let deleted = context
+        .shard
+        .ask_groups(parts.clone(), |ids| &ids[0], |ids, groups, _, outcome| groups.delete(&ids, outcome))
+        .await;
+    for (ids, deleted) in parts.into_iter().zip(deleted) {
         match deleted {
             Ok(deleted) => results.extend(deleted),
             Err(unavailable) => results.extend(ids.into_iter().map(|id| {

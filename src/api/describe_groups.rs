@@ -10,11 +10,13 @@ use super::{Context, GROUP_OPERATIONS};
 const OPERATIONS_FROM: i16 = 3;
 
 pub async fn handle(context: &Context, asked: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
-    let shard = &context.shard;
     let mut described = Vec::with_capacity(asked.groups.len());
-    for ids in super::groups_by_coordinator(context, asked.groups) {
-        let own = ids.clone();
-        let found = shard.ask_group(&ids[0], move |groups, _, _| groups.describe(&own, version)).await;
+    let parts = super::groups_by_coordinator(context, asked.groups);
+    let found = context
+        .shard
+        .ask_groups(parts.clone(), |ids| &ids[0], move |ids, groups, _, _| groups.describe(&ids, version))
+        .await;
+    for (ids, found) in parts.into_iter().zip(found) {
         match found {
             Ok(groups) => described.extend(groups),
             Err(unavailable) => described.extend(ids.into_iter().map(|id| refused(id, unavailable.code()))),

@@ -28,7 +28,7 @@ use crate::protocol::wire::StrBytes;
 use crate::runtime::tasks::{self, Queue};
 use crate::shard::{self, Shard};
 use crate::storage::Slice;
-use crate::types::{LeaderEpoch, Offset, PartitionId, ShardId, TopicId};
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 /// The isolation level of a consumer that reads all records.
 const READ_UNCOMMITTED: i8 = 0;
@@ -280,13 +280,9 @@ async fn read_all(
     for (place, code) in failed {
         results[place] = Some((TopicId::ZERO, Err(code)));
     }
-    let mut by_owner: Vec<(ShardId, Vec<Read>)> = Vec::new();
+    let mut by_owner = Vec::new();
     for read in reads {
-        let owner = shard.owner(read.topic, read.partition);
-        match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
-            Some((_, reads)) => reads.push(read),
-            None => by_owner.push((owner, vec![read])),
-        }
+        shard::push_by_owner(&mut by_owner, shard.owner(read.topic, read.partition), read);
     }
     let mut posted = Vec::with_capacity(by_owner.len());
     for (owner, reads) in by_owner {
@@ -402,7 +398,7 @@ impl Drop for Registered {
         if !wait.leave() {
             return;
         }
-        let mut remote: Vec<(ShardId, Vec<(TopicId, PartitionId)>)> = Vec::new();
+        let mut remote = Vec::new();
         for read in &self.reads {
             let owner = self.shard.owner(read.topic, read.partition);
             if owner == self.shard.id {
@@ -411,11 +407,7 @@ impl Drop for Registered {
                 }
                 continue;
             }
-            let key = (read.topic, read.partition);
-            match remote.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, keys)) => keys.push(key),
-                None => remote.push((owner, vec![key])),
-            }
+            shard::push_by_owner(&mut remote, owner, (read.topic, read.partition));
         }
         for (owner, keys) in remote {
             let wait = wait.clone();

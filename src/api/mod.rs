@@ -43,6 +43,8 @@ mod elect_leaders;
 mod errors;
 mod fetch;
 mod find_coordinator;
+#[cfg(test)]
+mod group_tests;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
@@ -150,6 +152,21 @@ pub enum Part {
     File(Slice),
 }
 
+impl Part {
+    /// Bytes that leave.
+    pub fn bytes_sent(&self) -> usize {
+        match self {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::File(slice) => slice.length as usize,
+        }
+    }
+
+    /// Bytes that it holds in memory until it has left.
+    pub fn bytes_held(&self) -> usize {
+        if let Part::Bytes(bytes) = self { bytes.len() } else { 0 }
+    }
+}
+
 /// What goes back for one request.
 pub enum Reply {
     /// A whole answer, from its length prefix on.
@@ -161,7 +178,7 @@ pub enum Reply {
 }
 
 /// A handler's result: the reply, or the wait for it. While one waits, the connection reads on; its future is
-/// first polled when the answers before it were sent.
+/// first polled when the answers before it are ready.
 pub enum Answer {
     Now(Reply),
     /// The memory of the request stays reserved until the wait is over.

@@ -18,6 +18,7 @@ use super::errors::Code;
 use super::offset_commit::name_of;
 use crate::broker::state_machine::Unavailable;
 use crate::metadata::Image;
+use crate::protocol::api_error::ApiError;
 use crate::types::TopicId;
 
 /// The first version with an error of its own for the whole group, not one a partition.
@@ -30,43 +31,64 @@ const TOPIC_IDS_FROM: i16 = 10;
 pub async fn handle(context: &Context, asked: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
     let response = OffsetFetchResponse::default();
     if version >= SEVERAL_GROUPS_FROM {
-        let mut groups = Vec::with_capacity(asked.groups.len());
-        for group in asked.groups {
-            groups.push(fetch(context, group, version).await);
-        }
-        return response.with_groups(groups);
+        return response.with_groups(fetch(context, asked.groups, version).await);
     }
     let topics = |topics: Vec<OffsetFetchRequestTopic>| topics.into_iter().map(as_newer_topic).collect();
     let group = OffsetFetchRequestGroup::default()
         .with_group_id(asked.group_id)
         .with_topics(asked.topics.map(topics));
-    let answer = fetch(context, group, version).await;
+    let answer = fetch(context, vec![group], version).await.remove(0);
     response
         .with_error_code(answer.error_code)
         .with_topics(answer.topics.into_iter().map(as_older_topic).collect())
 }
 
+/// A group's request, and those of its topics that no longer exist.
+struct Asked {
+    request: OffsetFetchRequestGroup,
+    unknown: Vec<OffsetFetchRequestTopics>,
+}
+
+/// What groups have committed, in the order of the request.
 async fn fetch(
     context: &Context,
-    mut asked: OffsetFetchRequestGroup,
+    groups: Vec<OffsetFetchRequestGroup>,
     version: i16,
-) -> OffsetFetchResponseGroup {
+) -> Vec<OffsetFetchResponseGroup> {
     let image = context.shard.image();
-    let mut unknown = Vec::new();
-    if version >= TOPIC_IDS_FROM
-        && let Some(topics) = &mut asked.topics
-    {
-        topics.iter_mut().for_each(|topic| topic.name = name_of(&image, topic.topic_id));
-        unknown = topics.extract_if(.., |topic| topic.name.is_empty()).collect();
-    }
-    let asked = Arc::new(asked);
-    let request = asked.clone();
-    let fetched =
-        context.shard.ask_group(&asked.group_id, move |groups, _, _| groups.fetch_offsets(&request)).await;
+    let named = |mut request: OffsetFetchRequestGroup| {
+        let mut unknown = Vec::new();
+        if version >= TOPIC_IDS_FROM
+            && let Some(topics) = &mut request.topics
+        {
+            topics.iter_mut().for_each(|topic| topic.name = name_of(&image, topic.topic_id));
+            unknown = topics.extract_if(.., |topic| topic.name.is_empty()).collect();
+        }
+        Arc::new(Asked { request, unknown })
+    };
+    let asked: Vec<_> = groups.into_iter().map(named).collect();
+    let fetched = context
+        .shard
+        .ask_groups(
+            asked.clone(),
+            |asked| &asked.request.group_id,
+            |asked, groups, _, _| groups.fetch_offsets(&asked.request),
+        )
+        .await;
+    let both = asked.iter().zip(fetched);
+    both.map(|(asked, fetched)| answer(asked, fetched, version, &image)).collect()
+}
+
+fn answer(
+    Asked { request: asked, unknown }: &Asked,
+    fetched: Result<Result<Vec<OffsetFetchResponseTopics>, ApiError>, Unavailable>,
+    version: i16,
+    image: &Image,
+) -> OffsetFetchResponseGroup {
     let code = match fetched {
         Ok(Ok(mut topics)) => {
             if version >= TOPIC_IDS_FROM {
-                topics.retain_mut(|topic| set_id(topic, &image));
+                topics.retain_mut(|topic| set_id(topic, image));
             }
             topics.extend(unknown.iter().map(|topic| failed(topic, ResponseError::UnknownTopicId.code())));
             return OffsetFetchResponseGroup::default()

@@ -200,7 +200,7 @@ async fn prepare(
                     let id = PartitionId(partition.index);
                     let append =
                         Append { place: (topic_place, place), topic: topic.id, partition: id, batch };
-                    push_by_owner(appends, shard.owner(topic.id, id), append);
+                    shard::push_by_owner(appends, shard.owner(topic.id, id), append);
                 }
             }
             partitions.push(response);
@@ -210,13 +210,6 @@ async fn prepare(
             topic_id: topic.topic_id,
             partitions,
         });
-    }
-}
-
-fn push_by_owner(appends: &mut Vec<(ShardId, Vec<Append>)>, owner: ShardId, append: Append) {
-    match appends.iter_mut().find(|(shard, _)| *shard == owner) {
-        Some((_, appends)) => appends.push(append),
-        None => appends.push((owner, vec![append])),
     }
 }
 

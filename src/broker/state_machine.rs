@@ -13,13 +13,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use ahash::AHashMap;
-
 use super::partition::{Acks, Partition};
+use super::replay::{LoadError, Progress, Replay, Replayed};
 use crate::clock::{self, Now};
-use crate::protocol::batch::{Batch, BatchBuilder, BatchIter, HEADER_BYTES as BATCH_HEADER_BYTES};
-use crate::protocol::compression::OpenLimits;
-use crate::protocol::record::RecordIter;
+use crate::protocol::batch::{BatchBuilder, HEADER_BYTES as BATCH_HEADER_BYTES};
 use crate::protocol::stored::StoredError;
 use crate::runtime::tasks::{self, Queue};
 use crate::storage::ReadError;
@@ -148,6 +145,8 @@ pub struct Coordinator<M: StateMachine> {
     /// Bytes that a replay would read behind the last rewrite, and what that rewrite took.
     grown_bytes: Cell<u64>,
     rewrite_bytes: Cell<u64>,
+    /// Of the newest replay.
+    progress: Cell<Progress>,
 }
 
 enum State<M> {
@@ -204,17 +203,6 @@ impl<M: StateMachine, R> Decided<M, R> {
     }
 }
 
-/// Why a partition cannot be replayed.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("the record at offset {offset} cannot be read: {error}")]
-    Record { offset: Offset, error: StoredError },
-    #[error("the batch at offset {offset} cannot be read: {error}")]
-    Batch { offset: Offset, error: String },
-}
-
 /// A record's key and value.
 type Encoded = (Vec<u8>, Option<Vec<u8>>);
 
@@ -222,15 +210,6 @@ type Encoded = (Vec<u8>, Option<Vec<u8>>);
 fn record_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
     const FRAMING_BYTES_MAX: usize = 32;
     FRAMING_BYTES_MAX + key.len() + value.map_or(0, <[u8]>::len)
-}
-
-/// What a replay did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
-    pub records: u64,
-    pub bytes: u64,
-    /// Records of other kinds, which were passed over.
-    pub skipped: u64,
 }
 
 impl<M: StateMachine> Coordinator<M> {
@@ -246,6 +225,7 @@ impl<M: StateMachine> Coordinator<M> {
             perform,
             grown_bytes: Cell::new(0),
             rewrite_bytes: Cell::new(0),
+            progress: Cell::default(),
         })
     }
 
@@ -462,13 +442,27 @@ impl<M: StateMachine> Coordinator<M> {
         replayed
     }
 
+    /// How far the newest replay has come.
+    pub fn progress(&self) -> Progress {
+        let is_loading = matches!(*self.state.borrow(), State::Loading);
+        Progress { partitions: 1, partitions_done: u64::from(!is_loading), ..self.progress.get() }
+    }
+
     async fn replay(&self, state: &mut M) -> Result<Replayed, LoadError> {
         let offline = |error| LoadError::Read(ReadError::Offline(error));
         let log = self.partition.log();
         let mut replay = Replay::<M>::default();
-        let mut next = log.log_start();
+        let start = log.log_start();
+        let mut next = start;
         loop {
             let end = self.partition.high_watermark();
+            let offsets = |to: Offset| to.0.abs_diff(start.0);
+            self.progress.set(Progress {
+                offsets: offsets(end),
+                offsets_done: offsets(next),
+                bytes_done: replay.done.bytes,
+                ..Progress::default()
+            });
             if next >= end {
                 break;
             }
@@ -488,82 +482,6 @@ impl<M: StateMachine> Coordinator<M> {
     }
 }
 
-/// A replay under way: what it counted, and the records of transactions whose end has not been seen.
-struct Replay<M: StateMachine> {
-    done: Replayed,
-    open: AHashMap<i64, Vec<M::Record>>,
-}
-
-impl<M: StateMachine> Default for Replay<M> {
-    fn default() -> Self {
-        Replay { done: Replayed::default(), open: AHashMap::default() }
-    }
-}
-
-impl<M: StateMachine> Replay<M> {
-    /// Takes the whole batches in `bytes` from the offset `from` on; returns where to go on.
-    async fn take(&mut self, state: &mut M, bytes: &[u8], from: Offset) -> Result<Offset, LoadError> {
-        let unreadable =
-            |offset, error: &dyn std::fmt::Display| LoadError::Batch { offset, error: error.to_string() };
-        let mut next = from;
-        for batch in BatchIter::new(bytes) {
-            let batch = batch.map_err(|error| unreadable(next, &error))?;
-            self.take_batch(state, &batch, from)?;
-            next = batch.header.next_offset();
-            glommio::yield_if_needed().await;
-        }
-        match next > from {
-            true => Ok(next),
-            false => Err(unreadable(from, &"it is cut")),
-        }
-    }
-
-    fn take_batch(&mut self, state: &mut M, batch: &Batch<'_>, from: Offset) -> Result<(), LoadError> {
-        let base = batch.header.base_offset();
-        let unreadable =
-            |error: &dyn std::fmt::Display| LoadError::Batch { offset: base, error: error.to_string() };
-        self.done.bytes += batch.bytes.len() as u64;
-        let opened = batch.open(&OpenLimits::default()).map_err(|error| unreadable(&error))?;
-        for record in RecordIter::new(&opened, batch.header.record_count.get()) {
-            let record = record.map_err(|error| unreadable(&error))?;
-            let offset = base.plus(record.offset_delta.into());
-            if offset < from {
-                continue;
-            }
-            self.done.records += 1;
-            let Some(key) = record.key else {
-                self.done.skipped += 1;
-                continue;
-            };
-            if batch.header.attributes().is_control() {
-                self.end_transaction(state, batch.header.producer_id().0, key);
-                continue;
-            }
-            match M::decode(key, record.value) {
-                Ok(Some(decoded)) if batch.header.attributes().is_transactional() => {
-                    self.open.entry(batch.header.producer_id().0).or_default().push(decoded);
-                }
-                Ok(Some(decoded)) => state.apply(decoded),
-                Ok(None) => self.done.skipped += 1,
-                Err(StoredError::UnknownType(kind)) => {
-                    self.done.skipped += 1;
-                    tracing::warn!(kind, %offset, "a record of an unknown type is passed over");
-                }
-                Err(error) => return Err(LoadError::Record { offset, error }),
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits.
-    fn end_transaction(&mut self, state: &mut M, producer: i64, key: &[u8]) {
-        let held = self.open.remove(&producer).unwrap_or_default();
-        if key.get(2..4) == Some(&[0, 1]) {
-            held.into_iter().for_each(|record| state.apply(record));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -573,6 +491,7 @@ mod tests {
     use crate::broker::partition::log_config;
     use crate::broker::replica::Leadership;
     use crate::config::TopicConfig;
+    use crate::protocol::batch::BatchIter;
     use crate::protocol::compression::{Compression, CompressionLevels};
     use crate::runtime::shards::{self, RuntimeOptions};
     use crate::storage::{Appender, Log, Opening};
@@ -683,6 +602,38 @@ mod tests {
             outcome.record((name.to_owned(), word.map(str::to_owned)));
             outcome.effect(format!("{name} is kept"));
         })
+    }
+
+    #[test]
+    fn a_replay_under_way_says_how_far_it_is() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            let word = "x".repeat(10_000);
+            for n in 0..300 {
+                set(&first, &format!("n{n}"), Some(&word)).unwrap().committed().await.unwrap();
+            }
+            let second = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            assert_eq!((second.progress().partitions, second.progress().partitions_done), (1, 0));
+            let mut seen = Vec::new();
+            let loading = second.load(Words::default());
+            let looking = async {
+                while second.peek(|_| ()).is_none() {
+                    seen.push(second.progress());
+                    tasks::yield_now().await;
+                }
+            };
+            let replayed = futures_lite::future::zip(loading, looking).await.0.unwrap();
+            assert!(seen.is_sorted_by_key(|progress| progress.offsets_done));
+            let between = |progress: &Progress| {
+                (1..300).contains(&progress.offsets_done)
+                    && (1..replayed.bytes).contains(&progress.bytes_done)
+                    && (progress.offsets, progress.partitions_done) == (300, 0)
+            };
+            assert!(seen.iter().any(between), "{seen:?}");
+            let done = second.progress();
+            assert_eq!((done.partitions_done, done.offsets_done, done.bytes_done), (1, 300, replayed.bytes));
+        });
     }
 
     fn words(coordinator: &Coordinator<Words>) -> BTreeMap<String, String> {

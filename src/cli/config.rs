@@ -197,11 +197,7 @@ fn set(args: &SetArgs) -> Result<ExitCode, Problem> {
     Ok(report(outcomes, args.target.json, |_, ()| {
         let keys: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
         let done = if args.dry_run { "could change" } else { "changed" };
-        let text = match args.target.json {
-            true => json!({"name": args.name, "changed": keys, "dry_run": args.dry_run}).to_string(),
-            false => format!("{done} {} of {}", keys.join(", "), args.name),
-        };
-        // What was done stays done when nobody reads of it.
-        let _ = output::line(&text);
+        let object = json!({"name": args.name, "changed": keys, "dry_run": args.dry_run});
+        output::done(args.target.json, &object, &format!("{done} {} of {}", keys.join(", "), args.name));
     }))
 }

@@ -19,6 +19,11 @@ pub fn line(text: &str) -> Result<(), Problem> {
     }
 }
 
+/// Says what was done, as an object or in a line. It stays done when nobody reads of it.
+pub fn done(json: bool, object: &Value, text: &str) {
+    let _ = if json { line(&object.to_string()) } else { line(text) };
+}
+
 /// A table without lines, as other tools print theirs.
 pub fn table(columns: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();

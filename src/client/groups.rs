@@ -21,6 +21,7 @@ use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
+use kafka_protocol::protocol::StrBytes;
 
 use super::admin::Outcomes;
 use super::cluster::{Client, text, topic_name};
@@ -163,10 +164,8 @@ impl Client {
             DescribeGroupsRequest::default().with_groups(groups.iter().map(|group| group_id(group)).collect())
         })?;
         let outcome = |group: classic::DescribedGroup| {
-            let name = group.group_id.0.to_string();
-            let what = || format!("group {name}");
-            let checked = ClientError::check(what, group.error_code, group.error_message.as_deref());
-            (name.clone(), checked.map(|()| read_classic(group, id)))
+            let (name, checked) = of_group(&group.group_id, group.error_code, group.error_message.as_deref());
+            (name, checked.map(|()| read_classic(group, id)))
         };
         Ok(response.groups.into_iter().map(outcome).collect())
     }
@@ -177,10 +176,8 @@ impl Client {
                 .with_group_ids(groups.iter().map(|group| group_id(group)).collect())
         })?;
         let outcome = |group: consumer::DescribedGroup| {
-            let name = group.group_id.0.to_string();
-            let what = || format!("group {name}");
-            let checked = ClientError::check(what, group.error_code, group.error_message.as_deref());
-            (name.clone(), checked.map(|()| read_consumer(group, id)))
+            let (name, checked) = of_group(&group.group_id, group.error_code, group.error_message.as_deref());
+            (name, checked.map(|()| read_consumer(group, id)))
         };
         Ok(response.groups.into_iter().map(outcome).collect())
     }
@@ -194,9 +191,7 @@ impl Client {
             };
             let response = client.tell(id, request)?;
             let outcome = |result: kafka_protocol::messages::delete_groups_response::DeletableGroupResult| {
-                let name = result.group_id.0.to_string();
-                let what = || format!("group {name}");
-                (name.clone(), ClientError::check(what, result.error_code, None))
+                of_group(&result.group_id, result.error_code, None)
             };
             Ok(response.results.into_iter().map(outcome).collect())
         })
@@ -237,13 +232,10 @@ impl Client {
             for topic in group.topics {
                 let topic_name: Arc<str> = topic.name.0.as_str().into();
                 for partition in topic.partitions {
-                    let committed = Committed {
-                        offset: Offset(partition.committed_offset),
-                        leader_epoch: partition.committed_leader_epoch,
-                        metadata: partition.metadata.map(|text| text.to_string()).unwrap_or_default(),
-                    };
                     let at = partition_of(&topic_name, partition.partition_index);
-                    add_commit(&mut commits, &name, at, committed, partition.error_code);
+                    let of =
+                        (partition.committed_offset, partition.committed_leader_epoch, partition.metadata);
+                    add_commit(&mut commits, &name, at, of, partition.error_code);
                 }
             }
             (name, commits)
@@ -269,13 +261,9 @@ impl Client {
         for topic in response.topics {
             let topic_name: Arc<str> = topic.name.0.as_str().into();
             for partition in topic.partitions {
-                let committed = Committed {
-                    offset: Offset(partition.committed_offset),
-                    leader_epoch: partition.committed_leader_epoch,
-                    metadata: partition.metadata.map(|text| text.to_string()).unwrap_or_default(),
-                };
                 let at = partition_of(&topic_name, partition.partition_index);
-                add_commit(&mut commits, group, at, committed, partition.error_code);
+                let of = (partition.committed_offset, partition.committed_leader_epoch, partition.metadata);
+                add_commit(&mut commits, group, at, of, partition.error_code);
             }
         }
         Ok(commits)
@@ -349,6 +337,12 @@ impl Client {
     }
 }
 
+/// What was said of a group as a whole.
+fn of_group(id: &GroupId, error_code: i16, message: Option<&str>) -> (String, Result<(), ClientError>) {
+    let checked = ClientError::check(|| format!("group {}", id.0), error_code, message);
+    (id.0.to_string(), checked)
+}
+
 fn commit_request(
     group: &str,
     committer: &Committer,
@@ -388,14 +382,17 @@ fn add_commit(
     commits: &mut Result<Commits, ClientError>,
     group: &str,
     at: TopicPartition,
-    committed: Committed,
+    (offset, leader_epoch, metadata): (i64, i32, Option<StrBytes>),
     error_code: i16,
 ) {
     let checked = ClientError::check(|| format!("{} for {at}", offsets_of(group)), error_code, None);
     match (checked, &mut *commits) {
         (Err(error), Ok(_)) => *commits = Err(error),
         // A negative offset says that nothing is committed.
-        (Ok(()), Ok(commits)) if committed.offset.0 >= 0 => drop(commits.insert(at, committed)),
+        (Ok(()), Ok(commits)) if offset >= 0 => {
+            let metadata = metadata.map(|text| text.to_string()).unwrap_or_default();
+            commits.insert(at, Committed { offset: Offset(offset), leader_epoch, metadata });
+        }
         _ => {}
     }
 }

@@ -26,6 +26,7 @@ use crate::metadata::Image;
 use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::StoredError;
 use crate::protocol::stored::group::{GroupMetadataKey, Record};
+use crate::types::TopicId;
 
 pub mod assignors;
 pub mod classic;
@@ -56,6 +57,8 @@ pub struct Context<'a> {
     pub image: &'a Image,
     pub settings: &'a Settings,
     pub now: Now,
+    /// Gives an id that nobody has had.
+    pub new_id: &'a dyn Fn() -> TopicId,
 }
 
 /// Names someone who waits for an answer that is decided later.

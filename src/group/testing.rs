@@ -3,7 +3,10 @@
 //!
 //! A decision is applied as the driver does it: its records are encoded, applied, and then its effects are
 //! done, for nothing can fail in between.
+//!
+//! Tests of whatever may happen run once for each of some seeds ([`each_seed`]) with a [`Random`] of their own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use ahash::AHashMap;
@@ -36,6 +39,8 @@ pub struct Fixture {
     pub works: Vec<Work>,
     next_ticket: u64,
     next_topic: u128,
+    /// Ids that were given.
+    ids: Cell<u128>,
 }
 
 impl Default for Fixture {
@@ -67,6 +72,7 @@ impl Fixture {
             works: Vec::new(),
             next_ticket: 0,
             next_topic: 1,
+            ids: Cell::new(0),
         };
         fixture.step(0);
         fixture
@@ -124,7 +130,13 @@ impl Fixture {
     /// Decides, applies, stores, and does the effects; as the driver with an append that succeeds at once.
     pub fn decide<R>(&mut self, decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R) -> R {
         let mut outcome = Outcome::default();
-        let context = Context { image: &self.image, settings: &self.settings, now: self.now };
+        let ids = &self.ids;
+        // Spread over all bits, as random ones are, so that their order tells nothing.
+        let new_id = &|| {
+            ids.set(ids.get() + 1);
+            TopicId(uuid::Uuid::from_u128(ids.get().wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)))
+        };
+        let context = Context { image: &self.image, settings: &self.settings, now: self.now, new_id };
         let answer = decide(&mut self.groups, &context, &mut outcome);
         let (records, effects) = outcome.take();
         for (record, apply) in records {
@@ -255,4 +267,55 @@ fn offsets(groups: &Groups) -> Vec<String> {
 /// A client as tests name it.
 pub fn client(id: &str) -> Client {
     Client { id: id.to_owned(), host: "/127.0.0.1".to_owned() }
+}
+
+/// Random choices (xorshift64): the same ones from the same seed.
+pub struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number in `0..bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % bound
+    }
+
+    pub fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// Runs `run` with the choices of the seeds 1 to `runs`, or of that alone which the environment variable
+/// `variable` holds; what each run gave. One that panics prints its seed.
+pub fn each_seed<R>(variable: &'static str, runs: u64, mut run: impl FnMut(Random) -> R) -> Vec<R> {
+    let one = std::env::var(variable).ok().and_then(|seed| seed.parse().ok());
+    let seeds = match one {
+        Some(seed) => seed..seed + 1,
+        None => 1..runs + 1,
+    };
+    let run_one = |seed| {
+        let guard = PrintSeed(variable, seed);
+        let given = run(Random::new(seed));
+        std::mem::forget(guard);
+        given
+    };
+    seeds.map(run_one).collect()
+}
+
+/// Prints the variable and the seed when it is dropped, which it is only by a panic.
+struct PrintSeed(&'static str, u64);
+
+impl Drop for PrintSeed {
+    fn drop(&mut self) {
+        eprintln!("failed with {}={}", self.0, self.1);
+    }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`shards`] | one pinned executor per core; `call` and `each` carry work between them |
 //! | [`tasks`] | the task queues of a core and their shares |
+//! | [`compute`] | long computations, on a thread that gives way to the core |
 //! | [`ring`] | the core's io_uring: operations as futures, the driver that submits, reaps, spins, parks |
 //! | [`socket`] | listeners and connections on that ring |
 //! | [`pipes`] | file slices to sockets without user space |
@@ -13,6 +14,8 @@
 //! Only this room and `server/` name the ring.
 
 pub mod broadcast;
+#[cfg(not(loom))]
+pub mod compute;
 pub mod mailbox;
 #[cfg(not(loom))]
 pub mod memory;

@@ -409,8 +409,9 @@ fn shard_id(core: usize) -> ShardId {
 /// On the first core: serves until told to stop, then stops the process in order.
 async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     let checkpoints = tasks::spawn(Queue::Background, housekeeping::write_checkpoints(shard.clone()));
+    let replay = tasks::spawn(Queue::Background, housekeeping::report_replay(shard.clone()));
     serve_until_told(start, me).await;
-    drop(checkpoints);
+    drop((checkpoints, replay));
     for _ in 1..start.cores {
         start.quiet.1.recv_async().await.expect("this core holds a sender");
     }

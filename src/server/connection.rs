@@ -33,6 +33,8 @@ const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 const PROGRESS_BYTES: u64 = 4 * 1024;
 /// A connection whose encoded answers wait with this many bytes is not read until some were sent.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Answers that are ready together leave together, until they are this many bytes.
+const GATHERED_BYTES: usize = 16 * 1024;
 
 /// Why a connection ended. `Closed` is the client's own doing and is not logged.
 #[derive(Debug)]
@@ -70,8 +72,7 @@ impl Due {
     /// What the answer takes in memory; one that is still to be made takes nothing yet.
     fn answer_bytes(&self) -> usize {
         let Answer::Now(Reply::Send(parts)) = &self.answer else { return 0 };
-        let bytes = |part: &Part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 };
-        parts.iter().map(bytes).sum()
+        parts.iter().map(Part::bytes_held).sum()
     }
 }
 
@@ -132,6 +133,34 @@ impl Outbox {
             }
             self.writer.set(Some(cx.waker().clone()));
             Poll::Pending
+        })
+        .await
+    }
+
+    /// The next reply, if it is ready now; it leaves together with the one before it.
+    async fn next_ready(&self) -> Option<Reply> {
+        poll_fn(|cx| {
+            let Some(mut due) = self.due.borrow_mut().pop_front() else { return Poll::Ready(None) };
+            let bytes = due.answer_bytes();
+            let answer = match due.answer {
+                Answer::Now(reply) => Ok(reply),
+                Answer::Later(mut wait) => match wait.as_mut().poll(cx) {
+                    Poll::Ready(reply) => Ok(reply),
+                    Poll::Pending => Err(Answer::Later(wait)),
+                },
+                Answer::LongPoll(wait) => Err(Answer::LongPoll(wait)),
+            };
+            Poll::Ready(match answer {
+                Ok(reply) => {
+                    self.sending_bytes.set(self.sending_bytes.get() + bytes);
+                    Some(reply)
+                }
+                Err(answer) => {
+                    due.answer = answer;
+                    self.due.borrow_mut().push_front(due);
+                    None
+                }
+            })
         })
         .await
     }
@@ -317,7 +346,8 @@ impl Connection {
 
     /// Appends what has come; a connection that waits here holds no memory for it.
     async fn receive(&self, buffer: &mut BytesMut) -> Result<(), Ended> {
-        let result = self.socket.receive(buffer).await;
+        let room = UNRESERVED_BYTES_MAX.saturating_sub(buffer.len());
+        let result = self.socket.receive(buffer, room).await;
         self.received(result)
     }
 
@@ -370,22 +400,39 @@ impl Connection {
             };
             // A client that does not read its answer does not keep the memory of its request.
             drop(memory);
-            match reply {
-                Reply::Send(parts) => {
-                    let outlet = Outlet { socket: &self.socket, moved_ms: &self.last_sent_ms };
-                    self.last_sent_ms.set(clock::monotonic_ms());
-                    self.is_sending.set(true);
-                    let sent = sending::send(outlet, parts).await;
-                    self.is_sending.set(false);
-                    if let Err(error) = sent {
-                        return Some(Ended::Failed(error));
-                    }
+            let (parts, refused) = self.gather(reply).await;
+            if !parts.is_empty() {
+                let outlet = Outlet { socket: &self.socket, moved_ms: &self.last_sent_ms };
+                self.last_sent_ms.set(clock::monotonic_ms());
+                self.is_sending.set(true);
+                let sent = sending::send(outlet, parts).await;
+                self.is_sending.set(false);
+                if let Err(error) = sent {
+                    return Some(Ended::Failed(error));
                 }
-                Reply::Silence => {}
-                Reply::Close(reason) => return Some(Ended::Refused(reason)),
+            }
+            if let Some(reason) = refused {
+                return Some(Ended::Refused(reason));
             }
         }
         None
+    }
+
+    /// The parts of a reply and of those behind it that are ready too, and why the connection ends behind them.
+    async fn gather(&self, first: Reply) -> (Vec<Part>, Option<String>) {
+        let (mut gathered, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(reply) = next {
+            match reply {
+                Reply::Send(mut parts) => {
+                    bytes += parts.iter().map(Part::bytes_sent).sum::<usize>();
+                    gathered.append(&mut parts);
+                }
+                Reply::Silence => {}
+                Reply::Close(reason) => return (gathered, Some(reason)),
+            }
+            next = if bytes < GATHERED_BYTES { self.outbox.next_ready().await } else { None };
+        }
+        (gathered, None)
     }
 }
 

@@ -1,16 +1,20 @@
 //! What a core does now and then, on its background queue: slow and idle connections, flushes and expiry in
 //! its logs, retention, and (the first core, for all) the checkpoint files.
 
+use std::ops::Add;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::broker::CoreState;
+use crate::broker::replay::Progress;
 use crate::clock;
 use crate::metrics;
 use crate::shard::Shard;
 
 const TICK_EVERY: Duration = Duration::from_secs(1);
+/// How often a start that takes long says how far it is.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// A look at every connection misses the caches, so it is taken seldom: ten times in the shortest time that
 /// a connection may be idle or slow, within these bounds (milliseconds).
 const SWEEP_MS: (u64, u64) = (50, 5_000);
@@ -89,9 +93,29 @@ pub async fn write_checkpoints(shard: Rc<Shard>) {
 /// Says every two seconds how far recovery is, while there is any.
 pub async fn report_recovery(shard: Rc<Shard>) {
     loop {
-        glommio::timer::sleep(Duration::from_secs(2)).await;
+        glommio::timer::sleep(REPORT_EVERY).await;
         let (wanted, done, bytes, _) = recovery(&shard).await;
         tracing::info!(segments = done, of = wanted, mebibytes = bytes >> 20, "recovering logs");
+    }
+}
+
+/// Says every two seconds how far the replay of groups and offsets is, until every core is through.
+pub async fn report_replay(shard: Rc<Shard>) {
+    loop {
+        glommio::timer::sleep(REPORT_EVERY).await;
+        let cores = shard.gather(|shard| vec![shard.replay_progress()]).await;
+        let progress = cores.into_iter().fold(Progress::default(), Add::add);
+        if progress.partitions_done == progress.partitions {
+            return;
+        }
+        tracing::info!(
+            partitions = progress.partitions_done,
+            of = progress.partitions,
+            records = progress.offsets_done,
+            of_records = progress.offsets,
+            mebibytes = progress.bytes_done >> 20,
+            "loading groups and offsets"
+        );
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::ops::Add;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use ahash::AHashMap;
 
 use super::{Shard, current, post};
 use crate::broker::partition::Partition;
+use crate::broker::replay::Progress;
 use crate::broker::state_machine::{Coordinator, Unavailable};
 use crate::clock;
 use crate::config::Layers;
@@ -20,6 +22,8 @@ use crate::group::settings::Settings;
 use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome, Ticket, Work};
 use crate::metadata::Image;
 use crate::runtime::broadcast::View;
+use crate::runtime::compute::compute;
+use crate::runtime::shards::Reply;
 use crate::runtime::tasks::{self, Queue};
 use crate::types::{PartitionId, TopicId};
 
@@ -74,11 +78,11 @@ impl GroupCoordinator {
         }
     }
 
-    /// Runs a long computation on another thread and hands its result to the state.
+    /// Runs a long computation beside the core and hands its result to the state.
     fn work(self: &Rc<Self>, work: Work) {
         let coordinator = self.clone();
         tasks::spawn(Queue::Background, async move {
-            let worked = glommio::executor().spawn_blocking(work.0).await;
+            let worked = compute(work.0).await;
             let took = coordinator.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
             if let Err(reason) = took {
                 tracing::debug!(?reason, "a computation of a group came too late");
@@ -96,6 +100,14 @@ impl GroupCoordinator {
         decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
     ) -> Result<R, Unavailable> {
         self.tick_if_due();
+        self.committed(decide).await
+    }
+
+    /// Decides, and waits until that may be told.
+    async fn committed<R>(
+        &self,
+        decide: impl FnOnce(&mut Groups, &Context<'_>, &mut Outcome) -> R,
+    ) -> Result<R, Unavailable> {
         let (decided, within_ms) = self.with_context(|context| {
             let decided = self.machine.decide(|groups, outcome| decide(groups, context, outcome));
             (decided, context.settings.offsets_commit_timeout_ms)
@@ -107,7 +119,8 @@ impl GroupCoordinator {
         futures_lite::future::or(decided?.committed(), too_late).await
     }
 
-    /// Decides at once, and waits for the answer that the ticket gets, now or later.
+    /// Decides at once, and waits for the answer that the ticket gets, now or later. What was decided at once
+    /// has to be committed in time; the answer may take as long as it likes.
     ///
     /// # Errors
     /// As [`GroupCoordinator::ask`]; also when the coordinator stops before the answer.
@@ -119,10 +132,8 @@ impl GroupCoordinator {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (answer, answered) = flume::bounded(1);
         self.waiting.borrow_mut().insert(ticket, answer);
-        let asked = self.with_context(|context| {
-            self.machine.decide(|groups, outcome| decide(groups, context, ticket, outcome)).map(drop)
-        });
-        if let Err(reason) = asked {
+        let asked = self.committed(|groups, context, outcome| decide(groups, context, ticket, outcome));
+        if let Err(reason) = asked.await {
             self.waiting.borrow_mut().remove(&ticket);
             return Err(reason);
         }
@@ -153,7 +164,13 @@ impl GroupCoordinator {
     fn with_context<R>(&self, f: impl FnOnce(&Context<'_>) -> R) -> R {
         let shard = current();
         let (image, settings) = (shard.image(), shard.group_settings());
-        f(&Context { image: &image, settings: &settings, now: clock::now() })
+        let new_id = &TopicId::random;
+        f(&Context { image: &image, settings: &settings, now: clock::now(), new_id })
+    }
+
+    /// The partition of the offsets topic that it keeps.
+    pub fn partition(&self) -> PartitionId {
+        self.machine.partition().id
     }
 
     /// What the state says; `None` while there is none.
@@ -270,6 +287,45 @@ impl Shard {
         self.on_group(group, |coordinator| async move { coordinator.ask_later(decide).await }).await
     }
 
+    /// Has the coordinators of several groups decide, all at the same time and each on all that is asked of it
+    /// in one decision, as [`GroupCoordinator::ask`] says. The answers stand in the order of `asks`; `group`
+    /// names an ask's group.
+    pub async fn ask_groups<T: Send + 'static, R: Send + 'static>(
+        &self,
+        asks: Vec<T>,
+        group: impl Fn(&T) -> &str,
+        decide: impl Fn(T, &mut Groups, &Context<'_>, &mut Outcome) -> R + Clone + Send + 'static,
+    ) -> Vec<Result<R, Unavailable>> {
+        let mut answers: Vec<_> = asks.iter().map(|_| Err(Unavailable::NoTopic)).collect();
+        let mut parts: Vec<(TopicId, PartitionId, Vec<usize>, Vec<T>)> = Vec::new();
+        let mut places = AHashMap::new();
+        for (index, ask) in asks.into_iter().enumerate() {
+            let Some((topic, partition)) = self.group_partition(group(&ask)) else { continue };
+            let place = *places.entry(partition).or_insert(parts.len());
+            if place == parts.len() {
+                parts.push((topic, partition, Vec::new(), Vec::new()));
+            }
+            parts[place].2.push(index);
+            parts[place].3.push(ask);
+        }
+        let mut posted = Vec::with_capacity(parts.len());
+        for (topic, partition, indexes, asks) in parts {
+            let decide = decide.clone();
+            let decide_all = move |groups: &mut Groups, context: &Context<'_>, outcome: &mut Outcome| {
+                asks.into_iter().map(|ask| decide(ask, groups, context, outcome)).collect::<Vec<R>>()
+            };
+            let ask = |coordinator: Rc<GroupCoordinator>| async move { coordinator.ask(decide_all).await };
+            posted.push((indexes, self.post_to_coordinator(topic, partition, ask).await));
+        }
+        for (indexes, reply) in posted {
+            match reply.await.unwrap_or(Err(Unavailable::NotHere)) {
+                Ok(told) => indexes.into_iter().zip(told).for_each(|(index, told)| answers[index] = Ok(told)),
+                Err(reason) => indexes.into_iter().for_each(|index| answers[index] = Err(reason)),
+            }
+        }
+        answers
+    }
+
     /// Runs `f` with the coordinator of a group, on its core.
     async fn on_group<R, Fut>(
         &self,
@@ -281,11 +337,26 @@ impl Shard {
         Fut: Future<Output = Result<R, Unavailable>> + 'static,
     {
         let (topic, partition) = self.group_partition(group).ok_or(Unavailable::NoTopic)?;
-        let posted = post(self.owner(topic, partition), move |shard| {
+        let posted = self.post_to_coordinator(topic, partition, f).await;
+        posted.await.unwrap_or(Err(Unavailable::NotHere))
+    }
+
+    /// Posts `f` to the core of a coordinator; ends when it stands in that core's mailbox.
+    async fn post_to_coordinator<R, Fut>(
+        &self,
+        topic: TopicId,
+        partition: PartitionId,
+        f: impl FnOnce(Rc<GroupCoordinator>) -> Fut + Send + 'static,
+    ) -> Reply<Result<R, Unavailable>>
+    where
+        R: Send + 'static,
+        Fut: Future<Output = Result<R, Unavailable>> + 'static,
+    {
+        post(self.owner(topic, partition), move |shard| {
             let coordinator = shard.group_coordinator(partition);
             async move { f(coordinator.ok_or(Unavailable::NotHere)?).await }
-        });
-        posted.await.await.unwrap_or(Err(Unavailable::NotHere))
+        })
+        .await
     }
 
     /// Runs `f` with every coordinator of every core.
@@ -310,12 +381,18 @@ impl Shard {
         self.on_every_core(of_core).await.into_iter().flatten().collect()
     }
 
-    fn group_coordinator(&self, partition: PartitionId) -> Option<Rc<GroupCoordinator>> {
+    pub(super) fn group_coordinator(&self, partition: PartitionId) -> Option<Rc<GroupCoordinator>> {
         self.groups.by_partition.borrow().get(&partition).cloned()
     }
 
     pub(super) fn group_coordinators(&self) -> Vec<Rc<GroupCoordinator>> {
         self.groups.by_partition.borrow().values().cloned().collect()
+    }
+
+    /// How far this core's coordinators have replayed their partitions.
+    pub fn replay_progress(&self) -> Progress {
+        let coordinators = self.group_coordinators();
+        coordinators.iter().map(|c| c.machine.progress()).fold(Progress::default(), Add::add)
     }
 
     /// Brings the coordinators in line with the partitions of this core, and their states with the image.
@@ -332,7 +409,7 @@ impl Shard {
             .collect();
         for coordinator in gone {
             coordinator.stop();
-            self.groups.by_partition.borrow_mut().remove(&coordinator.machine.partition().id);
+            self.groups.by_partition.borrow_mut().remove(&coordinator.partition());
         }
         for coordinator in self.group_coordinators() {
             let _loading = coordinator.decide(|groups, context, outcome| {

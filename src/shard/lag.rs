@@ -8,14 +8,25 @@ use std::time::Duration;
 use super::{Ask, Shard};
 use crate::broker::partition::Partition;
 use crate::clock;
+use crate::group::Groups;
 use crate::metrics::{self, GroupLag};
-use crate::protocol::batch::{BatchHeader, HEADER_BYTES};
-use crate::storage::Slice;
+use crate::protocol::batch::BatchHeader;
 use crate::types::{Offset, PartitionId, TopicId};
 
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Positions that a core measures in one round; where there are more, the next rounds go on.
 const POSITIONS_MAX: usize = 10_000;
+
+/// A walk over all committed offsets of a core, some of them a round. A group that commits first while the walk
+/// is under way is in the next one.
+#[derive(Default)]
+struct Walk {
+    /// The groups that are left, with the partition of the offsets topic that keeps each.
+    groups: Vec<(PartitionId, Rc<str>)>,
+    /// Positions of the last of them that are done.
+    passed_over: usize,
+    measured: Vec<GroupLag>,
+}
 
 /// A committed offset to measure.
 struct Position {
@@ -29,41 +40,61 @@ struct Position {
 impl Shard {
     /// Measures the groups of this core's coordinators, for as long as it runs.
     pub async fn measure_lags(self: Rc<Self>) {
-        let mut passed_over = 0;
+        let mut walk = Walk::default();
         loop {
             glommio::timer::sleep(MEASURE_EVERY).await;
-            let (positions, next) = self.committed_positions(passed_over);
-            passed_over = next;
-            let lags = self.lags_of(positions).await;
-            metrics::set_group_lags(self.id.0, lags);
+            if let Some(lags) = self.measure_round(&mut walk, POSITIONS_MAX).await {
+                metrics::set_group_lags(self.id.0, lags);
+            }
         }
     }
 
-    /// Up to [`POSITIONS_MAX`] positions behind the first `pass_over`, and how many the next round passes over.
-    fn committed_positions(&self, pass_over: usize) -> (Vec<Position>, usize) {
+    /// Measures the next `most` positions of a walk, or begins one; gives all of them when it is through.
+    async fn measure_round(self: &Rc<Self>, walk: &mut Walk, most: usize) -> Option<Vec<GroupLag>> {
+        if walk.groups.is_empty() {
+            for coordinator in self.group_coordinators() {
+                let kept_in = coordinator.partition();
+                coordinator.peek(|groups| {
+                    walk.groups.extend(groups.offsets().groups().map(|group| (kept_in, group.clone())));
+                });
+            }
+        }
+        let positions = self.next_positions(walk, most);
+        walk.measured.extend(self.lags_of(positions).await);
+        walk.groups.is_empty().then(|| std::mem::take(&mut walk.measured))
+    }
+
+    fn next_positions(&self, walk: &mut Walk, most: usize) -> Vec<Position> {
         let image = self.image();
         let mut positions = Vec::new();
-        for coordinator in self.group_coordinators() {
-            coordinator.peek(|groups| {
-                for group in groups.offsets().groups() {
-                    let name: Arc<str> = (&**group).into();
-                    for (topic, partition, committed) in groups.offsets().of_group(group) {
-                        let Some(topic) = image.topic(topic) else { continue };
-                        positions.push(Position {
-                            group: name.clone(),
-                            topic: topic.name.clone(),
-                            topic_id: topic.id,
-                            partition,
-                            committed: committed.offset,
-                        });
-                    }
+        while positions.len() < most
+            && let Some((kept_in, group)) = walk.groups.last()
+        {
+            let room = most - positions.len();
+            let mut looked_at = 0;
+            let look = |groups: &Groups| {
+                let name: Arc<str> = (&**group).into();
+                let offsets = groups.offsets().of_group(group).skip(walk.passed_over);
+                for (topic, partition, committed) in offsets.take(room) {
+                    looked_at += 1;
+                    let Some(topic) = image.topic(topic) else { continue };
+                    positions.push(Position {
+                        group: name.clone(),
+                        topic: topic.name.clone(),
+                        topic_id: topic.id,
+                        partition,
+                        committed: committed.offset,
+                    });
                 }
-            });
+            };
+            self.group_coordinator(*kept_in).and_then(|coordinator| coordinator.peek(look));
+            walk.passed_over += looked_at;
+            if looked_at < room {
+                walk.groups.pop();
+                walk.passed_over = 0;
+            }
         }
-        let count = positions.len();
-        let taken: Vec<_> = positions.into_iter().skip(pass_over).take(POSITIONS_MAX).collect();
-        let passed = pass_over + taken.len();
-        (taken, if passed < count { passed } else { 0 })
+        positions
     }
 
     async fn lags_of(self: &Rc<Self>, positions: Vec<Position>) -> Vec<GroupLag> {
@@ -74,6 +105,7 @@ impl Shard {
         });
         let measured = self
             .on_owners(asks.collect(), |partition, (index, committed)| async move {
+                glommio::yield_if_needed().await;
                 let partition = partition?;
                 let records = partition.high_watermark().0.saturating_sub(committed.0).max(0);
                 let behind_ms = if records > 0 { behind_ms(&partition, committed).await } else { Some(0) };
@@ -94,13 +126,148 @@ impl Shard {
     }
 }
 
-/// The age of the batch that holds the first record behind a committed offset; `None` where it cannot be told.
+/// How long ago the first record behind a committed offset was written, by its own timestamp in milliseconds;
+/// `None` where it has none or cannot be read.
+///
+/// The header of the batch is read, not the time index: between two of its entries lie `index.interval.bytes` of
+/// records, which in a quiet topic are hours, and where timestamps are out of order an entry is of another record.
+/// The search for either is the same; `benches/groups --only lag` has 6.4 us for the header and 3.6 us for the
+/// time index where they are in memory, so ten thousand positions take 0.6 % of a core in place of 0.4 %. On the
+/// disk the header costs a page, 80 to 120 us in the background; but who consumes here has brought it in, and the
+/// time index is read by nobody else.
 async fn behind_ms(partition: &Partition, committed: Offset) -> Option<i64> {
     let log = partition.log();
-    let from = committed.max(log.log_start());
-    let slice = log.read(from, partition.high_watermark(), 1, true).ok()??;
-    let header = Slice { length: slice.length.min(HEADER_BYTES as u32), ..slice };
-    let bytes = log.bytes_of(&header).await.ok()?;
-    let timestamp = BatchHeader::parse(&bytes)?.base_timestamp.get();
-    (timestamp >= 0).then(|| (clock::wall_ms() - timestamp).max(0))
+    let header = log.header_at(committed.max(log.log_start())).await.ok()??;
+    let timestamp = timestamp_ms(&header)?;
+    Some((clock::wall_ms() - timestamp).max(0))
+}
+
+/// The timestamp of the first record of a batch, which is that of the record sought or, where the offset lies
+/// inside the batch, older by less than the batch took to fill.
+fn timestamp_ms(header: &BatchHeader) -> Option<i64> {
+    let attributes = header.attributes();
+    // Under LogAppendTime the records have the largest; and compaction may keep a time to delete where the
+    // first one's was (KIP-534).
+    let timestamp = match attributes.is_log_append_time() || attributes.has_delete_horizon() {
+        true => header.max_timestamp.get(),
+        false => header.base_timestamp.get(),
+    };
+    (timestamp >= 0).then_some(timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::broker::partition::Acks;
+    use crate::group::OFFSETS_TOPIC;
+    use crate::protocol::builder::BatchBuilder;
+    use crate::protocol::stored::group::{OffsetCommitKey, OffsetCommitValue, Record};
+    use crate::shard::testing::{begin_to_write, groups_are_loaded, make_topic, on_cores};
+
+    async fn commit(shard: &Shard, group: &str, topic: &'static str, partition: i32, offset: i64) {
+        let group_id = group.to_owned();
+        let key = OffsetCommitKey { group: group_id, topic: topic.into(), partition: PartitionId(partition) };
+        let value = OffsetCommitValue { offset: Offset(offset), ..OffsetCommitValue::default() };
+        let record = Record::OffsetCommit(key, Some(value));
+        shard.ask_group(group, move |_, _, outcome| outcome.record(record)).await.unwrap();
+    }
+
+    /// A whole walk, and how many positions each of its rounds measured.
+    async fn walk(shard: &Rc<Shard>, most: usize) -> (Vec<GroupLag>, Vec<usize>) {
+        let (mut walk, mut rounds, mut before) = (Walk::default(), Vec::new(), 0);
+        loop {
+            let all = shard.measure_round(&mut walk, most).await;
+            let count = all.as_ref().map_or(walk.measured.len(), Vec::len);
+            rounds.push(count - before);
+            before = count;
+            if let Some(all) = all {
+                return (all, rounds);
+            }
+        }
+    }
+
+    #[test]
+    fn every_position_is_measured_in_some_round_and_no_round_measures_more_than_its_part() {
+        on_cores(1, "", |shard| async move {
+            make_topic(&shard, "t", 7).await;
+            make_topic(&shard, OFFSETS_TOPIC, 3).await;
+            groups_are_loaded(&shard).await;
+            begin_to_write(&shard).await;
+            let mut wanted = BTreeSet::new();
+            // Of one group all rounds but one, of another nothing that is left.
+            for (group, partitions) in [("a", 7), ("b", 1), ("c", 3), ("d", 0)] {
+                for partition in 0..partitions {
+                    commit(&shard, group, "t", partition, 0).await;
+                    wanted.insert((group.to_owned(), partition));
+                }
+                commit(&shard, group, "is gone", 0, 0).await;
+            }
+            for most in [1, 2, 3, 4, 5, 100] {
+                let (lags, rounds) = walk(&shard, most).await;
+                let measured: BTreeSet<_> =
+                    lags.iter().map(|lag| (lag.group.to_string(), lag.partition)).collect();
+                assert_eq!((measured, lags.len()), (wanted.clone(), wanted.len()), "{most} a round");
+                assert!(rounds.iter().all(|count| *count <= most), "{rounds:?}, {most} a round");
+            }
+        });
+    }
+
+    #[test]
+    fn a_group_is_as_far_behind_as_its_first_unread_record_is_old() {
+        on_cores(2, "", |shard| async move {
+            let topic = make_topic(&shard, "t", 1).await;
+            make_topic(&shard, OFFSETS_TOPIC, 4).await;
+            groups_are_loaded(&shard).await;
+            begin_to_write(&shard).await;
+            let now_ms = clock::wall_ms();
+            let ask = Ask { topic, partition: PartitionId(0), with: () };
+            let append = move |partition: Option<Rc<Partition>>, ()| async move {
+                let partition = partition.unwrap();
+                let batches = [
+                    (BatchBuilder::new(), vec![now_ms - 50_000, now_ms - 40_000]),
+                    (BatchBuilder::new(), vec![now_ms - 30_000]),
+                    // The producer's clock is wrong; the broker's time is the largest.
+                    (BatchBuilder::new().log_append_time(), vec![1, now_ms - 20_000]),
+                    (BatchBuilder::new(), vec![-1]),
+                ];
+                for (mut batch, timestamps) in batches {
+                    for timestamp_ms in timestamps {
+                        batch.append(timestamp_ms, None, Some(b"x"), &[]);
+                    }
+                    let appended = partition.append_own(batch.build().unwrap(), Acks::All).unwrap();
+                    partition.keep_promise(&appended).await.unwrap();
+                }
+            };
+            shard.on_owners(vec![ask], append).await;
+            for (offset, records, behind_ms) in [
+                (0, 6, Some(50_000)),
+                // Inside a batch its beginning counts.
+                (1, 5, Some(50_000)),
+                (2, 4, Some(30_000)),
+                (3, 3, Some(20_000)),
+                (4, 2, Some(20_000)),
+                (5, 1, None),
+                (6, 0, Some(0)),
+                // Committed before the log was made anew.
+                (99, 0, Some(0)),
+            ] {
+                commit(&shard, "g", "t", 0, offset).await;
+                // It is on one of the cores.
+                let measured = shard.on_every_core(|shard| async move { walk(&shard, 100).await.0 }).await;
+                let lag = measured.into_iter().flatten().next().unwrap();
+                assert_eq!((&*lag.topic, lag.records), ("t", records));
+                let late_ms = clock::wall_ms() - now_ms;
+                let right = match (behind_ms, lag.behind_ms) {
+                    (None, behind_ms) => behind_ms.is_none(),
+                    (Some(0), behind_ms) => behind_ms == Some(0),
+                    (Some(wanted), behind_ms) => {
+                        behind_ms.is_some_and(|ms| (wanted..=wanted + late_ms).contains(&ms))
+                    }
+                };
+                assert!(right, "offset {offset}: {:?}, not {behind_ms:?}", lag.behind_ms);
+            }
+        });
+    }
 }

@@ -8,6 +8,8 @@
 
 mod groups;
 mod lag;
+#[cfg(test)]
+pub mod testing;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -158,6 +160,14 @@ pub fn owner(topic: TopicId, partition: PartitionId, cores: usize) -> ShardId {
     let hash = (id as u64) ^ ((id >> 64) as u64);
     let slot = hash.wrapping_add(partition.0 as u64) % cores as u64;
     ShardId(u16::try_from(slot).expect("cores are counted in 16 bits"))
+}
+
+/// Adds what `owner` is to get to what each core is to get; cores stand in the order of their first entry.
+pub fn push_by_owner<T>(all: &mut Vec<(ShardId, Vec<T>)>, owner: ShardId, one: T) {
+    match all.iter_mut().find(|(shard, _)| *shard == owner) {
+        Some((_, of_owner)) => of_owner.push(one),
+        None => all.push((owner, vec![one])),
+    }
 }
 
 impl Shard {
@@ -404,13 +414,9 @@ impl Shard {
         R: Send + 'static,
         Fut: Future<Output = R> + 'static,
     {
-        let mut by_owner: Vec<(ShardId, Vec<Ask<T>>)> = Vec::new();
+        let mut by_owner = Vec::new();
         for ask in asks {
-            let owner = self.owner(ask.topic, ask.partition);
-            match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, asks)) => asks.push(ask),
-                None => by_owner.push((owner, vec![ask])),
-            }
+            push_by_owner(&mut by_owner, self.owner(ask.topic, ask.partition), ask);
         }
         let mut posted = Vec::with_capacity(by_owner.len());
         for (owner, asks) in by_owner {

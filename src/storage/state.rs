@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::protocol::batch::HEADER_BYTES;
+use crate::protocol::batch::{BatchHeader, HEADER_BYTES};
 use crate::storage::appender::Job;
 use crate::storage::cold::{Flush, Making, Search, SegmentFlush};
 use crate::storage::config::LogConfig;
@@ -406,6 +406,21 @@ impl State {
                 length: (end - place.position).min(max_bytes.max(place.bytes)),
                 first_offset: place.first,
             }));
+        }
+        Ok(None)
+    }
+
+    /// The header of the first batch on disk whose last offset is at least `from`.
+    pub fn header_at(&mut self, from: Offset) -> Result<Option<BatchHeader>, Miss> {
+        let first = self.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        for index in first..self.segments.len() {
+            let base = self.segments[index].base;
+            let Some(place) = self.find(index, from.max(base))? else { continue };
+            let turn = self.turn;
+            let file = self.segments[index].open(&self.dir, turn)?;
+            let mut bytes = [0; HEADER_BYTES];
+            let read = file.read_cached_at(&mut bytes, u64::from(place.position))?;
+            return Ok(BatchHeader::parse(&bytes[..read]).copied());
         }
         Ok(None)
     }

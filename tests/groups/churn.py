@@ -23,7 +23,10 @@ KINDS = {
                 "java-4.1": 2, "java-2.8": 1},
     "consumer": {"confluent": 5, "franz-go": 3, "java-4.1": 3},
 }
+# In one group with the consumer protocol: those whose assignor of Kafka's name speaks Kafka's own format.
+CLASSIC_BESIDE_CONSUMER = {"confluent": 4, "aiokafka": 2, "franz-go": 2, "sarama": 1, "java-4.1": 1}
 MEMBERS_MAX = 5
+SESSION_MS = 3000  # of broker.options too
 OPTIONS = (Path(__file__).parent / "broker.options").read_text().split()
 APACHE = os.environ.get("BROKER") == "apache"
 
@@ -55,9 +58,13 @@ class Churn:
         self.protocol, self.broker, self.chance = protocol, broker, chance
         self.topics = {"churn-a": 6, "churn-b": 3}
         self.group = Group(f"churn-{protocol}", broker.bootstrap, directory, topics=list(self.topics),
-                           protocol=protocol, session_ms=3000)
+                           protocol=protocol, session_ms=SESSION_MS)
         self.writer = Writer(self.group, self.topics)
+        self.group.excuses = self.excused
         self.stopped = {}  # member -> when it goes on
+        self.fenced_once = set()  # members that were stopped past their session
+        # Never touched, so that a mixed group is never empty: one that is may begin again, and its epochs at 1.
+        self.anchor = None
         self.deeds = {}
 
     def run(self, seconds, kills):
@@ -65,6 +72,9 @@ class Churn:
             for topic, partitions in self.topics.items():
                 group.create(topic, partitions)
             group.watch()
+            if self.protocol == "mixed":
+                self.anchor = group.start("confluent", protocol="classic")
+                group.settle(self.anchor)
             self.start()
             self.start()
             self.writer.start()
@@ -95,12 +105,16 @@ class Churn:
         counts, deeds = self.group.ledger.counts, dict(sorted(self.deeds.items()))
         if counts["records"] < self.writer.sent or counts["assigned"] < 2 or counts["observed"] < 5:
             raise Failed(f"the ledger is too empty to mean anything: {counts}")
+        if self.protocol == "mixed" and not APACHE:
+            deeds["changes of kind"] = self.broker.out.read_text().count(" group now")
+            if not deeds["changes of kind"] and not deeds.get("broker killed"):
+                raise Failed("the group has never changed its kind")
         print(f"ok churn {self.protocol}: {self.writer.sent} records, {counts}, {deeds}", flush=True)
 
     # ---- deeds ----
 
     def act(self):
-        living = [m for m in self.group.living() if m not in self.stopped]
+        living = [m for m in self.group.living() if m not in self.stopped and m is not self.anchor]
         deeds = []
         if len(living) + len(self.stopped) < MEMBERS_MAX:
             deeds += ["start"] * 3
@@ -119,16 +133,30 @@ class Churn:
             member.send("leave")
         elif deed == "stop":
             member.stop()
-            self.stopped[member] = time.monotonic() + self.chance.choice([0.3, 1, 5])
+            seconds = self.chance.choice([0.3, 1, 5])
+            self.stopped[member] = time.monotonic() + seconds
+            if seconds > SESSION_MS / 1000:
+                self.fenced_once.add(member)
         self.let_go_on()
         time.sleep(self.chance.uniform(0, 0.5))  # the next deed comes at any moment of a rebalance
         if self.chance.random() < 0.5:
             self.group.wait("records are delivered under churn", self.progress_from(self.delivered()), 60)
 
     def start(self):
-        kinds = KINDS[self.protocol]
+        protocol, kinds = self.protocol, KINDS.get(self.protocol)
+        if protocol == "mixed":
+            protocol = self.chance.choice(["classic", "consumer"])
+            kinds = CLASSIC_BESIDE_CONSUMER if protocol == "classic" else KINDS["consumer"]
         client = self.chance.choices(list(kinds), list(kinds.values()))[0]
-        self.group.start(client, commit=self.chance.choice(["sync", "sync", "async"]))
+        self.group.start(client, protocol=protocol, commit=self.chance.choice(["sync", "sync", "async"]))
+
+    def excused(self, member):
+        """A group whose last consumer member is gone becomes classic. One that was fenced and comes back after that
+        is told GROUP_ID_NOT_FOUND, by Apache Kafka too, and to its library that is the end."""
+        excused = self.protocol == "mixed" and member in self.fenced_once and member.heard("GROUP_ID_NOT_FOUND")
+        if excused:
+            self.deeds["fenced for good"] = self.deeds.get("fenced for good", 0) + 1
+        return excused
 
     def let_go_on(self):
         for member, when in list(self.stopped.items()):
@@ -160,8 +188,10 @@ def main():
     seconds = float(os.environ.get("CHURN_SECONDS") or 30)
     print(f"CHURN_SEED={seed}", flush=True)
     work = Path(tempfile.mkdtemp(prefix="groups-"))
-    plans = [("classic", seconds, 0), ("consumer", seconds, 0), ("classic", 0, kills - kills // 2),
-             ("consumer", 0, kills // 2)]
+    plans = [("classic", seconds, 0), ("consumer", seconds, 0), ("mixed", seconds, 0),
+             ("classic", 0, kills - 2 * (kills // 3)), ("consumer", 0, kills // 3), ("mixed", 0, kills // 3)]
+    if only := os.environ.get("CHURN_ONLY"):
+        plans = [plan for plan in plans if plan[0] == only]
     for number, (protocol, lasting, deaths) in enumerate(plans):
         directory = work / str(number)
         directory.mkdir()

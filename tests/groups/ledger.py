@@ -2,7 +2,9 @@
 
 1. A partition has at most one owner in one generation (classic) or member epoch (consumer protocol). In a
    polite history, where no member dies or is paused, it has at most one owner at any time as well.
-2. A committed offset never moves back by itself, and no commit that was acknowledged is lost.
+2. A committed offset never moves back by itself, and no commit that was acknowledged is lost. A member's own doing
+   is another matter: librdkafka sends an asynchronous commit again that was under way when the connection broke,
+   behind the newer ones that it has sent meanwhile.
 3. Every record is delivered to some member at least once.
 4. After everything stopped, lag is zero: what is committed is the end of the log.
 
@@ -21,6 +23,9 @@ class Ledger:
         self.overlaps = []  # (partition, who had it, who got it, when): wrong unless it was given up before that
         self.committed = {}  # partition -> the offset that was observed last
         self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
+        self.by_member = {}  # (member, partition) -> the same of that member
+        self.sent_again = {}  # partition -> the lowest offset of an old commit that came behind a newer one
+        self.moved_back = []  # (partition, from, to): wrong unless a member did it
         self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "unsaid": 0, "observed": 0}
 
     def complain(self, what):
@@ -48,10 +53,18 @@ class Ledger:
             self.counts["unsaid" if error == "unsaid" else "refused" if error else "committed"] += 1
             for topic, partition, offset in event["offsets"]:
                 if not error:
-                    at = (topic, partition)
-                    self.acknowledged[at] = max(offset, self.acknowledged.get(at, -1))
+                    self.was_committed(member, event["how"], (topic, partition), offset)
         elif kind == "left":
             self.gone(member)
+
+    def was_committed(self, member, how, at, offset):
+        before = self.by_member.get((member, at), -1)
+        if how == "async" and offset < before:
+            self.sent_again[at] = min(offset, self.sent_again.get(at, offset))
+            self.reset({at: offset})
+        else:
+            self.by_member[member, at] = offset
+            self.acknowledged[at] = max(offset, self.acknowledged.get(at, -1))
 
     def assigned(self, member, owner, partitions, generation, at):
         owned = self.owned.setdefault(member, set())
@@ -99,7 +112,7 @@ class Ledger:
         for at, least in floor.items():
             found = committed.get(at, -1)
             if found < least:
-                self.complain(f"the committed offset of {shown(at)} moved back from {least} to {found}")
+                self.moved_back.append((at, least, found))
         self.committed.update(committed)
 
     def reset(self, offsets):
@@ -117,7 +130,10 @@ class Ledger:
         """All lines have been read."""
         for overlap in self.overlaps:
             self.complain_of(overlap)
-        self.overlaps = []
+        for at, least, found in self.moved_back:
+            if at not in self.sent_again or found < self.sent_again[at]:
+                self.complain(f"the committed offset of {shown(at)} moved back from {least} to {found}")
+        self.overlaps, self.moved_back = [], []
 
     def close(self, ends, committed):
         """Holds the account against the ends of the partitions and what is committed when all is still."""

@@ -64,7 +64,7 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
     let names: Vec<String> = groups.into_iter().map(|group| group.id).collect();
     Ok(report(client.delete_groups(&names), args.target.json, |name, ()| {
         let object = json!({"group": name, "deleted": true});
-        say(args, &object, &format!("deleted group {name}"));
+        output::done(args.target.json, &object, &format!("deleted group {name}"));
     }))
 }
 
@@ -105,7 +105,7 @@ fn delete_offsets(
         let reported = report(outcomes.collect(), args.target.json, |_, at| {
             let object =
                 json!({"group": group, "topic": &*at.topic, "partition": at.partition.0, "deleted": true});
-            say(args, &object, &format!("deleted the offset of group {group} for {at}"));
+            output::done(args.target.json, &object, &format!("deleted the offset of group {group} for {at}"));
         });
         if reported != ExitCode::SUCCESS {
             code = reported;
@@ -119,10 +119,4 @@ fn nothing(args: &DeleteArgs) -> Result<ExitCode, Problem> {
         output::line("nothing was deleted")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn say(args: &DeleteArgs, object: &serde_json::Value, line: &str) {
-    let text = if args.target.json { object.to_string() } else { line.to_owned() };
-    // What was done stays done when nobody reads of it.
-    let _ = output::line(&text);
 }

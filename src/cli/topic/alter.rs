@@ -73,11 +73,8 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
         let has_all = |topic: &Topic| topic.partitions.len() >= count as usize;
         client.wait_for_topics(&super::succeeded(&outcomes), |topic| topic.is_some_and(has_all))?;
         note(super::report(outcomes, args.target.json, |name, ()| {
-            say(
-                args,
-                json!({"topic": name, "partitions": count}),
-                &format!("topic {name} has {count} partitions"),
-            );
+            let object = json!({"topic": name, "partitions": count});
+            output::done(args.target.json, &object, &format!("topic {name} has {count} partitions"));
         }));
     }
     if !changes.is_empty() {
@@ -86,8 +83,9 @@ pub fn run(args: &AlterArgs) -> Result<ExitCode, Problem> {
         let outcomes = client.alter_configs(&resources, &changes, false)?;
         note(super::report(outcomes, args.target.json, |name, ()| {
             let keys: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+            let object = json!({"topic": name, "changed": keys});
             let line = format!("changed {} of topic {name}", keys.join(", "));
-            say(args, json!({"topic": name, "changed": keys}), &line);
+            output::done(args.target.json, &object, &line);
         }));
     }
     if let Some(before) = args.delete_before {
@@ -132,13 +130,8 @@ fn delete_records(
         let gone = starts.get(&id).copied().flatten().map(|before| (start.0 - before.0).max(0));
         let object = json!({"topic": topic.name, "partition": id.0, "start": start.0, "deleted": gone});
         let count = gone.map_or(String::new(), |gone| format!("; {gone} records are gone"));
-        say(args, object, &format!("{}-{id} begins at offset {start}{count}", topic.name));
+        let line = format!("{}-{id} begins at offset {start}{count}", topic.name);
+        output::done(args.target.json, &object, &line);
     }
     Ok(())
-}
-
-fn say(args: &AlterArgs, object: serde_json::Value, line: &str) {
-    let text = if args.target.json { object.to_string() } else { line.to_owned() };
-    // What was done stays done when nobody reads of it.
-    let _ = output::line(&text);
 }

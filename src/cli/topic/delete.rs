@@ -60,12 +60,8 @@ pub fn run(args: &DeleteArgs) -> Result<ExitCode, Problem> {
     }
     progress.end();
     Ok(super::report(outcomes, args.target.json, |name, ()| {
-        let text = match args.target.json {
-            true => json!({"topic": name, "deleted": true}).to_string(),
-            false => format!("deleted topic {name}"),
-        };
-        // What was done stays done when nobody reads of it.
-        let _ = output::line(&text);
+        let object = json!({"topic": name, "deleted": true});
+        output::done(args.target.json, &object, &format!("deleted topic {name}"));
     }))
 }
 

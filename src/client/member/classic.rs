@@ -100,21 +100,12 @@ impl Classic {
         let Some(outcome) = take::<JoinGroupRequest>(seat, awaited) else { return Ok(Event::Nothing) };
         self.phase = Phase::Outside;
         let response = outcome?;
-        match ResponseError::try_from_code(response.error_code) {
-            None => {}
-            Some(ResponseError::MemberIdRequired) => {
-                self.id = response.member_id.to_string();
-                return Ok(Event::Nothing);
-            }
-            Some(ResponseError::RebalanceInProgress) => return Ok(Event::Nothing),
-            Some(ResponseError::UnknownMemberId | ResponseError::IllegalGeneration) => {
-                self.id.clear();
-                return Ok(Event::Nothing);
-            }
-            Some(_) => {
-                seat.check(response.error_code, None)?;
-                return Ok(Event::Nothing);
-            }
+        if response.error_code == ResponseError::MemberIdRequired.code() {
+            self.id = response.member_id.to_string();
+            return Ok(Event::Nothing);
+        }
+        if !self.goes_on(seat, response.error_code)? {
+            return Ok(Event::Nothing);
         }
         self.id = response.member_id.to_string();
         self.generation = response.generation_id;
@@ -144,20 +135,23 @@ impl Classic {
         let Some(outcome) = take::<SyncGroupRequest>(seat, awaited) else { return Ok(Event::Nothing) };
         self.phase = Phase::Outside;
         let response = outcome?;
-        match ResponseError::try_from_code(response.error_code) {
-            None => {}
-            Some(ResponseError::RebalanceInProgress) => return Ok(Event::Nothing),
-            Some(ResponseError::UnknownMemberId | ResponseError::IllegalGeneration) => {
-                self.id.clear();
-                return Ok(Event::Nothing);
-            }
-            Some(_) => {
-                seat.check(response.error_code, None)?;
-                return Ok(Event::Nothing);
-            }
+        if !self.goes_on(seat, response.error_code)? {
+            return Ok(Event::Nothing);
         }
         self.phase = Phase::Stable { next_beat: Instant::now() + HEARTBEAT_INTERVAL };
         Ok(Event::Assigned(read_assignment(response.assignment)))
+    }
+
+    /// Whether a step of the rebalance was taken. If not, the member begins again, as a new one where it is
+    /// not known any more; an error if that does not help either.
+    fn goes_on(&mut self, seat: &mut Seat, error_code: i16) -> Result<bool, ClientError> {
+        match ResponseError::try_from_code(error_code) {
+            None => return Ok(true),
+            Some(ResponseError::RebalanceInProgress) => {}
+            Some(ResponseError::UnknownMemberId | ResponseError::IllegalGeneration) => self.id.clear(),
+            Some(_) => seat.check(error_code, None)?,
+        }
+        Ok(false)
     }
 
     fn beat(&mut self, seat: &mut Seat, client: &mut Client) -> Result<Event, ClientError> {

@@ -66,9 +66,9 @@ impl Joining<'_> {
     }
 
     /// A new id: the instance or the client's name, and what nobody has had.
-    fn new_id(&self) -> Rc<str> {
+    fn new_id(&self, context: &Context<'_>) -> Rc<str> {
         let prefix = self.instance().unwrap_or(&self.client.id);
-        Rc::from(format!("{prefix}-{}", uuid::Uuid::new_v4()))
+        Rc::from(format!("{prefix}-{}", (context.new_id)().0))
     }
 }
 
@@ -195,7 +195,7 @@ impl Round<'_> {
     }
 
     fn join_unknown(&mut self, joining: &Joining<'_>) {
-        let new = joining.new_id();
+        let new = joining.new_id(self.context);
         if let Some(instance) = joining.instance() {
             return match self.group.instances.get(instance).cloned() {
                 Some(old) => self.replace_static(joining, &old, new),

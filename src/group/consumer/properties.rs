@@ -10,7 +10,7 @@ use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 use super::member::{Member, STATIC_LEAVE_EPOCH};
 use super::tests::{GROUP, assigned, beat, join, join_by_regex, owning, text};
 use crate::group::Group;
-use crate::group::testing::Fixture;
+use crate::group::testing::{Fixture, Random, each_seed};
 use crate::protocol::stored::metadata::RemoveTopicRecord;
 use crate::types::TopicId;
 
@@ -35,25 +35,6 @@ struct Client {
     away: bool,
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
 const TOPICS: [&str; 4] = ["a", "b", "ba", "c"];
 
 struct World {
@@ -65,29 +46,11 @@ struct World {
 
 #[test]
 fn whatever_happens_no_partition_has_two_owners_and_the_group_settles() {
-    let one = std::env::var("CONSUMER_GROUP_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = match one {
-        Some(seed) => seed..seed + 1,
-        None => 1..RUNS + 1,
-    };
-    for seed in seeds {
-        let guard = PrintSeed(seed);
-        World::new(seed).run();
-        std::mem::forget(guard);
-    }
-}
-
-struct PrintSeed(u64);
-
-impl Drop for PrintSeed {
-    fn drop(&mut self) {
-        eprintln!("failed with CONSUMER_GROUP_SEED={}", self.0);
-    }
+    each_seed("CONSUMER_GROUP_SEED", RUNS, |random| World::new(random).run());
 }
 
 impl World {
-    fn new(seed: u64) -> World {
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    fn new(mut random: Random) -> World {
         let mut it = Fixture::with("group.consumer.max.size=8");
         for topic in TOPICS {
             if !random.one_in(3) {

@@ -33,7 +33,6 @@ use crate::group::{Client, Context, Group, Groups, Outcome, Timer as AnyTimer};
 use crate::metadata::Image;
 use crate::protocol::embedded::Subscription;
 use crate::protocol::stored::group::{ClassicMemberMetadata, ClassicProtocol};
-use crate::types::TopicId;
 
 /// From this version of JoinGroup on a member without an id is given one and asked to join again.
 const ID_REQUIRED_FROM: i16 = 4;
@@ -63,7 +62,7 @@ impl Groups {
     ) -> Result<JoinGroupResponse, ResponseError> {
         let group = self.consumer_group(&request.group_id).map_err(|error| error.error)?;
         let is_new = request.member_id.is_empty();
-        let id = if is_new { TopicId::random().to_string() } else { request.member_id.to_string() };
+        let id = if is_new { (context.new_id)().to_string() } else { request.member_id.to_string() };
         check_room(group, &id, request, context)?;
         if !supports(group, request) {
             return Err(ResponseError::InconsistentGroupProtocol);

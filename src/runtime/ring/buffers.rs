@@ -23,7 +23,8 @@ pub(super) const RECEIVE_GROUP: u16 = 0;
 /// Who started a receive into a buffer of the ring. It keeps the descriptor open.
 pub(in crate::runtime) trait ReceiveOwner {
     /// The receive ended with `result`; the bytes are in `buffer`. Dropping it gives it back to the ring.
-    fn received(self: Rc<Self>, result: i32, buffer: Option<Received<'_>>);
+    /// `more`: the socket holds bytes that did not fit.
+    fn received(self: Rc<Self>, result: i32, buffer: Option<Received<'_>>, more: bool);
 }
 
 /// A receive buffer of the ring that the kernel has filled.

@@ -235,7 +235,7 @@ impl Ring {
                 ops.remove(id);
                 drop(ops);
                 let buffer = cqueue::buffer_select(flags).map(|number| Received { ring: self, number });
-                owner.received(result, buffer);
+                owner.received(result, buffer, cqueue::sock_nonempty(flags));
             }
             State::Orphan(keep) => {
                 ops.remove(id);

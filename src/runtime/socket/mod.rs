@@ -2,7 +2,8 @@
 //!
 //! A receive waits without a buffer: the kernel takes one of the ring's when bytes arrive, and they are
 //! copied to the reader at once. So ten thousand silent connections hold no memory but their descriptors.
-//! Large frames are received straight into their own memory by [`Socket::recv`].
+//! Large frames are received straight into their own memory by [`Socket::recv`]. Where the kernel said that a
+//! receive left bytes behind, the next ones are direct calls, with nothing in between.
 //! A receive belongs to its socket, not to the future that waits for it: dropping the future loses no byte,
 //! the next receive carries on where it stopped. One task reads a socket at a time.
 //! Sockets are O_NONBLOCK, so the direct calls (`try_send`, splice) never block; the ring only tells when
@@ -47,7 +48,12 @@ struct Inner {
     reader: RefCell<Option<Waker>>,
     /// Bytes of a receive whose future was dropped, before those still in the kernel.
     unread: RefCell<BytesMut>,
+    /// How many direct calls may follow the last receive on the ring, which left bytes in the socket.
+    direct: Cell<u8>,
 }
+
+/// Direct calls that follow one receive on the ring: a peer that sends without end lets others have their turn.
+const DIRECT_RECEIVES_MAX: u8 = 4;
 
 /// What the kernel does for the reading side.
 #[derive(Clone, Copy, Default)]
@@ -104,6 +110,7 @@ impl Socket {
             receiving: Cell::default(),
             reader: RefCell::new(None),
             unread: RefCell::new(unread),
+            direct: Cell::new(0),
         };
         Ok(Socket { inner: Rc::new(inner) })
     }
@@ -136,10 +143,13 @@ impl Socket {
         local_address(&self.inner.fd)
     }
 
-    /// Waits for bytes without holding memory, then appends what has come (at most
-    /// [`RECEIVE_BUFFER_BYTES`](ring::RECEIVE_BUFFER_BYTES)) to `into`. 0: the peer has closed its end.
-    /// Dropping the future loses nothing.
-    pub async fn receive(&self, into: &mut BytesMut) -> io::Result<usize> {
+    /// Waits for bytes without holding memory, then appends what has come to `into`: at most
+    /// [`RECEIVE_BUFFER_BYTES`](ring::RECEIVE_BUFFER_BYTES), or `max` where that is more and they are there
+    /// already. 0: the peer has closed its end. Dropping the future loses nothing.
+    pub async fn receive(&self, into: &mut BytesMut, max: usize) -> io::Result<usize> {
+        if let Some(count) = self.inner.receive_directly(into, max.max(ring::RECEIVE_BUFFER_BYTES))? {
+            return Ok(count);
+        }
         let _reading = Reading(&self.inner);
         std::future::poll_fn(|cx| self.inner.poll_receive(cx, into)).await
     }
@@ -157,14 +167,17 @@ impl Socket {
             let count = self.inner.take_unread(&mut buffer, max);
             return (Ok(count), buffer);
         }
-        let (result, buffer) = self.inner.recv_own(buffer, max).await;
-        (result, buffer)
+        match self.inner.receive_directly(&mut buffer, max) {
+            Ok(None) => self.inner.recv_own(buffer, max).await,
+            Ok(Some(count)) => (Ok(count), buffer),
+            Err(error) => (Err(error), buffer),
+        }
     }
 
     /// Waits until there is something to read (or an end or an error to see), without taking it.
     pub async fn readable(&self) -> io::Result<()> {
         self.settled().await?;
-        if self.inner.unread.borrow().is_empty() {
+        if self.inner.unread.borrow().is_empty() && self.inner.direct.get() == 0 {
             ring::poll(self.inner.clone(), libc::POLLIN).await.0?;
         }
         Ok(())
@@ -332,11 +345,36 @@ impl Inner {
             }
             (0, _) => Some(Ok(0)),
             // All of the ring's buffers are in use: there are bytes, take them without one.
-            (code, _) if code == -libc::ENOBUFS => match receive_now(&self.fd, into) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                outcome => Some(outcome),
-            },
+            (code, _) if code == -libc::ENOBUFS => {
+                match receive_now(&self.fd, into, ring::RECEIVE_BUFFER_BYTES) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                    outcome => Some(outcome),
+                }
+            }
             (code, _) => Some(Err(io::Error::from_raw_os_error(-code))),
+        }
+    }
+
+    /// Appends up to `max` bytes that are there already. `None`: none are, as far as is known.
+    fn receive_directly(&self, into: &mut BytesMut, max: usize) -> io::Result<Option<usize>> {
+        let left = self.direct.get();
+        let is_next = matches!(self.receiving.get(), Receiving::Nothing) && self.unread.borrow().is_empty();
+        if left == 0 || !is_next {
+            return Ok(None);
+        }
+        self.direct.set(0);
+        match receive_now(&self.fd, into, max) {
+            Ok(count) => {
+                self.direct.set(if count == max { left - 1 } else { 0 });
+                Ok(Some(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if into.is_empty() {
+                    *into = BytesMut::new();
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -387,10 +425,11 @@ impl Inner {
 }
 
 impl ReceiveOwner for Inner {
-    fn received(self: Rc<Self>, result: i32, buffer: Option<Received<'_>>) {
+    fn received(self: Rc<Self>, result: i32, buffer: Option<Received<'_>>, more: bool) {
         if self.users.get() == 0 {
             return;
         }
+        self.direct.set(if more { DIRECT_RECEIVES_MAX } else { 0 });
         if self.reader.borrow().is_some() {
             self.receiving.set(Receiving::Arrived(result, buffer.map(Received::hold)));
             self.wake_reader();
@@ -419,6 +458,9 @@ impl Future for RecvOwn {
             let result = result.map(|count| count as usize);
             if let Ok(count) = result {
                 filled(&mut buffer, count);
+                // What did not fit was left behind, most likely.
+                let is_full = buffer.len() == buffer.capacity();
+                inner.direct.set(if is_full { DIRECT_RECEIVES_MAX } else { 0 });
             }
             (result, buffer)
         })
@@ -432,11 +474,11 @@ fn filled(buffer: &mut BytesMut, count: usize) {
     unsafe { buffer.set_len(buffer.len() + count) };
 }
 
-/// recv(2) of what is there now.
-fn receive_now(socket: &OwnedFd, into: &mut BytesMut) -> io::Result<usize> {
-    into.reserve(ring::RECEIVE_BUFFER_BYTES);
+/// recv(2) of what is there now, `max` bytes at most.
+fn receive_now(socket: &OwnedFd, into: &mut BytesMut, max: usize) -> io::Result<usize> {
+    into.reserve(max);
     loop {
-        let spare = into.spare_capacity_mut();
+        let spare = &mut into.spare_capacity_mut()[..max];
         match net::recv(socket, spare, net::RecvFlags::DONTWAIT) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -493,7 +535,7 @@ mod tests {
             let server = glommio::spawn_local(async move {
                 let (socket, _) = listener.accept().await.unwrap();
                 let mut bytes = BytesMut::new();
-                while socket.receive(&mut bytes).await.unwrap() > 0 {
+                while socket.receive(&mut bytes, 0).await.unwrap() > 0 {
                     socket.send_all(bytes.split().freeze()).await.unwrap();
                 }
             });
@@ -514,7 +556,7 @@ mod tests {
             sending.await.unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             server.await;
-            assert_eq!(client.receive(&mut answer).await.unwrap(), 0);
+            assert_eq!(client.receive(&mut answer, 0).await.unwrap(), 0);
         });
     }
 
@@ -524,16 +566,16 @@ mod tests {
             let (server, mut client) = connected().await;
             let mut bytes = BytesMut::new();
             // Into a buffer of the ring: the receive stays in the kernel and what it gets is kept.
-            polled_once(&mut Box::pin(server.receive(&mut bytes))).await;
+            polled_once(&mut Box::pin(server.receive(&mut bytes, 0))).await;
             client.write_all(b"one ").unwrap();
             glommio::timer::sleep(Duration::from_millis(10)).await;
             assert!(bytes.is_empty());
-            server.receive(&mut bytes).await.unwrap();
+            server.receive(&mut bytes, 0).await.unwrap();
             assert_eq!(&bytes[..], b"one ");
             // Into its own: cancelled, whether bytes have come or not.
             polled_once(&mut Box::pin(server.recv(BytesMut::new(), 1000))).await;
             client.write_all(b"two ").unwrap();
-            server.receive(&mut bytes).await.unwrap();
+            server.receive(&mut bytes, 0).await.unwrap();
             {
                 let mut receive = Box::pin(server.recv(BytesMut::new(), 1000));
                 polled_once(&mut receive).await;
@@ -559,20 +601,20 @@ mod tests {
         one_core(|| async {
             let (server, mut client) = connected().await;
             let mut bytes = BytesMut::new();
-            polled_once(&mut Box::pin(server.receive(&mut bytes))).await;
+            polled_once(&mut Box::pin(server.receive(&mut bytes, 0))).await;
             client.write_all(b"first").unwrap();
             glommio::timer::sleep(Duration::from_millis(10)).await;
             let (fd, unread) = server.into_parts().await.unwrap();
             assert_eq!(&unread[..], b"first");
             let moved = Socket::from_parts(fd, unread).unwrap();
-            moved.receive(&mut bytes).await.unwrap();
+            moved.receive(&mut bytes, 0).await.unwrap();
             // Silent at the time of the move.
-            polled_once(&mut Box::pin(moved.receive(&mut BytesMut::new()))).await;
+            polled_once(&mut Box::pin(moved.receive(&mut BytesMut::new(), 0))).await;
             let (fd, unread) = moved.into_parts().await.unwrap();
             assert!(unread.is_empty());
             let moved = Socket::from_parts(fd, unread).unwrap();
             client.write_all(b" second").unwrap();
-            moved.receive(&mut bytes).await.unwrap();
+            moved.receive(&mut bytes, 0).await.unwrap();
             assert_eq!(&bytes[..], b"first second");
         });
     }
@@ -582,7 +624,7 @@ mod tests {
         one_core(|| async {
             let (server, mut client) = connected().await;
             let clone = server.clone();
-            polled_once(&mut Box::pin(server.receive(&mut BytesMut::new()))).await;
+            polled_once(&mut Box::pin(server.receive(&mut BytesMut::new(), 0))).await;
             drop(server);
             clone.send_all(Bytes::from_static(b"still here")).await.unwrap();
             drop(clone);
@@ -599,7 +641,7 @@ mod tests {
             let (server, client) = connected().await;
             sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
             drop(client);
-            let error = server.receive(&mut BytesMut::new()).await.unwrap_err();
+            let error = server.receive(&mut BytesMut::new(), 0).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         });
     }
@@ -622,7 +664,7 @@ mod tests {
                     glommio::spawn_local(async move {
                         let mut bytes = BytesMut::new();
                         while bytes.len() < 20_000 {
-                            assert!(server.receive(&mut bytes).await.unwrap() > 0);
+                            assert!(server.receive(&mut bytes, 0).await.unwrap() > 0);
                         }
                         bytes
                     })

@@ -4,11 +4,15 @@
 use std::rc::Rc;
 
 use super::Log;
+use crate::protocol::batch::BatchHeader;
 use crate::storage::errors::StorageError;
 use crate::storage::file::{Cold, FILES_PAUSE, Miss, blocking};
 use crate::storage::reader::{ReadError, Slice};
 use crate::storage::state::State;
 use crate::types::{LeaderEpoch, Offset};
+
+/// Read along where a read finds pages cold: who reads there goes on reading.
+const AHEAD_BYTES: usize = 64 << 10;
 
 impl Log {
     /// The bytes of batches from `from` on; none at or above `below` (the high watermark), none unwritten.
@@ -40,10 +44,12 @@ impl Log {
 
     /// Brings a range that a read found cold into the page cache.
     pub async fn warm(&self, cold: Cold) -> Result<(), StorageError> {
-        /// Read along: who reads here goes on reading.
-        const AHEAD_BYTES: usize = 64 << 10;
+        self.bring(cold, AHEAD_BYTES).await
+    }
+
+    async fn bring(&self, cold: Cold, bytes_min: usize) -> Result<(), StorageError> {
         blocking(move || {
-            let mut bytes = vec![0; (cold.length as usize).max(AHEAD_BYTES)];
+            let mut bytes = vec![0; (cold.length as usize).max(bytes_min)];
             match cold.file.read_at(&mut bytes, cold.position) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(StorageError::io("read", cold.file.path(), &error)),
@@ -71,6 +77,12 @@ impl Log {
             }
         })
         .await
+    }
+
+    /// The header of the first batch whose last offset is at least `offset`, `None` behind the last batch that is
+    /// written. Where it is in memory no thread is asked; where not, no more is read than it takes.
+    pub async fn header_at(&self, offset: Offset) -> Result<Option<BatchHeader>, StorageError> {
+        self.brought(0, |state| state.header_at(offset)).await
     }
 
     /// The first record from the log's start on whose timestamp is at least `timestamp_ms`: its timestamp,
@@ -109,12 +121,21 @@ impl Log {
         &self,
         look: impl Fn(&mut State) -> Result<T, Miss>,
     ) -> Result<T, StorageError> {
+        self.brought(AHEAD_BYTES, look).await
+    }
+
+    /// The same, with so many bytes read at least where something is not.
+    async fn brought<T>(
+        &self,
+        bytes_min: usize,
+        look: impl Fn(&mut State) -> Result<T, Miss>,
+    ) -> Result<T, StorageError> {
         loop {
             self.check_online()?;
             let looked = look(&mut self.state.borrow_mut());
             match looked {
                 Ok(found) => return Ok(found),
-                Err(Miss::Cold(cold)) => self.warm(cold).await?,
+                Err(Miss::Cold(cold)) => self.bring(cold, bytes_min).await?,
                 Err(Miss::Busy) => self.room().await,
                 Err(Miss::Io(error)) => return Err(StorageError::io("read", &self.dir(), &error)),
             }

@@ -237,3 +237,30 @@ fn offsets_are_found_by_timestamp() {
         log.close().await.unwrap();
     });
 }
+
+#[test]
+fn a_batch_tells_of_itself_by_any_of_its_offsets() {
+    on_core(|appender| async move {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = partition_dir(&tmp);
+        let config = small_segments();
+        let mut log = open(&dir, &config, unclean(), &appender).await;
+        assert!(log.header_at(Offset(0)).await.unwrap().is_none());
+        for i in 0..60 {
+            append(&log, Made { records: 2, value_bytes: 40, timestamp: NOW + 10 * i, ..Made::default() });
+        }
+        log.written_to(log.log_end()).await.unwrap();
+        assert!(log.segment_count() > 1);
+        for _ in 0..2 {
+            for offset in 0..120 {
+                let header = log.header_at(Offset(offset)).await.unwrap().unwrap();
+                assert_eq!(header.base_offset(), Offset(offset / 2 * 2));
+                assert_eq!(header.base_timestamp.get(), NOW + 10 * (offset / 2));
+            }
+            assert!(log.header_at(Offset(120)).await.unwrap().is_none());
+            log.close().await.unwrap();
+            log = open(&dir, &config, clean(&log), &appender).await;
+        }
+        log.close().await.unwrap();
+    });
+}

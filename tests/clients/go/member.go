@@ -102,13 +102,24 @@ func (a *franzAccount) assigned(_ context.Context, client *kgo.Client, partition
 	say("assigned", map[string]any{"partitions": listed(partitions), "generation": generation})
 }
 
-func (a *franzAccount) gaveUp(event string) func(context.Context, *kgo.Client, map[string][]int32) {
-	return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
-		a.Lock()
-		defer a.Unlock()
-		each(partitions, func(at partition) { delete(a.position, at); delete(a.dirty, at) })
-		say(event, map[string]any{"partitions": listed(partitions)})
+func (a *franzAccount) revoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	a.Lock()
+	defer a.Unlock()
+	each(partitions, func(at partition) { delete(a.position, at); delete(a.dirty, at) })
+	say("revoked", map[string]any{"partitions": listed(partitions)})
+}
+
+// lost is everything, whatever is named: this version forgets to name what was being revoked when the member was fenced.
+func (a *franzAccount) lost(context.Context, *kgo.Client, map[string][]int32) {
+	a.Lock()
+	defer a.Unlock()
+	all := map[string][]int32{}
+	for at := range a.position {
+		all[at.topic] = append(all[at.topic], at.number)
 	}
+	clear(a.position)
+	clear(a.dirty)
+	say("lost", map[string]any{"partitions": listed(all)})
 }
 
 func (a *franzAccount) took(found kgo.FetchTopicPartition) {
@@ -175,8 +186,8 @@ func franzOptions(bootstrap string, options memberOptions, account *franzAccount
 		kgo.HeartbeatInterval(time.Duration(options.HeartbeatMs) * time.Millisecond),
 		kgo.FetchMaxWait(100 * time.Millisecond), kgo.MetadataMinAge(200 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Second), kgo.BlockRebalanceOnPoll(),
-		kgo.OnPartitionsAssigned(account.assigned), kgo.OnPartitionsRevoked(account.gaveUp("revoked")),
-		kgo.OnPartitionsLost(account.gaveUp("lost")),
+		kgo.OnPartitionsAssigned(account.assigned), kgo.OnPartitionsRevoked(account.revoked),
+		kgo.OnPartitionsLost(account.lost),
 	}
 	if options.Commit == "auto" {
 		made = append(made, kgo.AutoCommitInterval(200*time.Millisecond))
@@ -203,7 +214,9 @@ func franzMember(bootstrap string, options memberOptions, commands <-chan []stri
 	account := &franzAccount{position: map[partition]int64{}, dirty: map[partition]bool{}}
 	client := mustGet(kgo.NewClient(franzOptions(bootstrap, options, account)...))
 	say("started", nil)
-	generation := int32(-1)
+	// The library has the next member epoch before what it takes away is given up, which waits for the end of a round:
+	// an epoch counts when it was there a round ago.
+	generation, seen := int32(-1), int32(-1)
 	for {
 		select {
 		case command := <-commands:
@@ -226,9 +239,12 @@ func franzMember(bootstrap string, options memberOptions, commands <-chan []stri
 		if err := fetches.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			say("error", map[string]any{"text": err.Error()})
 		}
-		if _, now := client.GroupMetadata(); options.Protocol == "consumer" && now != generation {
-			generation = now
-			say("generation", map[string]any{"generation": now})
+		if _, now := client.GroupMetadata(); options.Protocol == "consumer" {
+			if now == seen && now != generation {
+				generation = now
+				say("generation", map[string]any{"generation": now})
+			}
+			seen = now
 		}
 		fetches.EachPartition(account.took)
 		if options.Commit == "sync" || options.Commit == "async" {

@@ -268,7 +268,7 @@ class AioKafka:
         from aiokafka.coordinator.assignors.range import RangePartitionAssignor
         from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
         from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-        from aiokafka.errors import KafkaError
+        from aiokafka.errors import KafkaConnectionError, KafkaError
 
         self.at, self.failed = TopicPartition, (KafkaError, AssertionError)
         known = (RangePartitionAssignor, RoundRobinPartitionAssignor, StickyPartitionAssignor)
@@ -296,7 +296,15 @@ class AioKafka:
             async def on_partitions_revoked(self, revoked):
                 ACCOUNT.gave_up("revoked", [tuple(p) for p in revoked])
 
-        await self.consumer.start()
+        # Unlike the others it gives up where nobody listens at this moment.
+        for patience in range(100, -1, -1):
+            try:
+                await self.consumer.start()
+                break
+            except KafkaConnectionError:
+                if not patience:
+                    raise
+                await asyncio.sleep(POLL_MS / 1000)
         if "regex" in OPTIONS:
             self.consumer.subscribe(pattern=OPTIONS["regex"], listener=Told())
         else:

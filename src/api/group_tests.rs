@@ -1,0 +1,190 @@
+//! What requests about groups answer by way of their coordinators: several at once, and one whose log does not
+//! keep up.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, GroupId, JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
+    TopicName,
+};
+
+use super::{Context, consumer_group_describe, join_group, offset_commit, offset_fetch};
+use crate::group::{Groups, OFFSETS_TOPIC};
+use crate::protocol::wire::StrBytes;
+use crate::runtime::tasks::{self, Queue};
+use crate::shard::Shard;
+use crate::shard::testing::{begin_to_write, groups_are_loaded, log_dir, make_topic, on_cores};
+use crate::types::PartitionId;
+
+/// COORDINATOR_NOT_AVAILABLE
+const NOT_IN_TIME: i16 = 15;
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn group_id(group: &str) -> GroupId {
+    GroupId(text(group))
+}
+
+fn client(shard: &Rc<Shard>) -> Context {
+    Context {
+        shard: shard.clone(),
+        listener: "PLAINTEXT".into(),
+        peer: ([127, 0, 0, 1], 1).into(),
+        client_id: RefCell::default(),
+        software: RefCell::default(),
+    }
+}
+
+async fn commit(client: &Context, group: &str, offset: i64) -> i16 {
+    let partition =
+        OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(offset);
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(TopicName(text("t"))).with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default().with_group_id(group_id(group)).with_topics(vec![topic]);
+    offset_commit::handle(client, request, 8).await.topics[0].partitions[0].error_code
+}
+
+async fn join(client: &Context, group: &str) -> i16 {
+    let request = JoinGroupRequest::default()
+        .with_group_id(group_id(group))
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![JoinGroupRequestProtocol::default().with_name(text("range"))]);
+    join_group::handle(client, request, 3).await.error_code
+}
+
+/// The code of each group, and what it committed.
+async fn fetch(client: &Context, groups: &[&str]) -> Vec<(String, i16, Option<i64>)> {
+    let asked = |group: &&str| {
+        let topic = OffsetFetchRequestTopics::default()
+            .with_name(TopicName(text("t")))
+            .with_partition_indexes(vec![0]);
+        OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(Some(vec![topic]))
+    };
+    let request = OffsetFetchRequest::default().with_groups(groups.iter().map(asked).collect());
+    let answer = offset_fetch::handle(client, request, 9).await;
+    let told = |group: &kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup| {
+        let offset = group.topics.first().map(|topic| topic.partitions[0].committed_offset);
+        (group.group_id.to_string(), group.error_code, offset)
+    };
+    answer.groups.iter().map(told).collect()
+}
+
+/// What a coordinator that is made anew from the log says of the group's offset.
+async fn replayed(shard: &Rc<Shard>, group: &str) -> Option<i64> {
+    shard.stop_groups();
+    shard.follow_everywhere().await;
+    groups_are_loaded(shard).await;
+    fetch(&client(shard), &[group]).await[0].2
+}
+
+#[test]
+fn what_is_not_committed_in_time_is_answered_and_stays_what_the_log_makes_of_it() {
+    on_cores(1, "offsets.commit.timeout.ms=50\ngroup.initial.rebalance.delay.ms=0", |shard| async move {
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 1).await;
+        groups_are_loaded(&shard).await;
+        let client = client(&shard);
+        // Nothing is written yet. Kafka 4.1 makes COORDINATOR_NOT_AVAILABLE of REQUEST_TIMED_OUT, and of an
+        // offset fetch's NOT_COORDINATOR (CoordinatorOperationExceptionHelper, handleOffsetFetchException).
+        assert_eq!(commit(&client, "g", 7).await, NOT_IN_TIME);
+        assert_eq!(join(&client, "g").await, NOT_IN_TIME);
+        let told = fetch(&client, &["g"]).await;
+        assert_eq!(told[0].1, ResponseError::NotCoordinator.code());
+        // Now it is, and the answers that came too late are of no account: the state is the log's.
+        begin_to_write(&shard).await;
+        assert_eq!(commit(&client, "other", 8).await, 0);
+        assert_eq!(fetch(&client, &["g"]).await, [("g".to_owned(), 0, Some(7))]);
+        assert_eq!(replayed(&shard, "g").await, Some(7));
+        let ticking = tasks::spawn(Queue::Requests, shard.clone().tick_groups());
+        assert_eq!(join(&client, "g").await, 0);
+        ticking.cancel().await;
+    });
+}
+
+#[test]
+fn what_was_not_committed_in_time_and_then_failed_is_not_in_the_state() {
+    on_cores(1, "offsets.commit.timeout.ms=50", |shard| async move {
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 1).await;
+        groups_are_loaded(&shard).await;
+        let client = client(&shard);
+        assert_eq!(commit(&client, "g", 7).await, NOT_IN_TIME);
+        let state = async || {
+            let offset =
+                |groups: &Groups| groups.offsets().get("g", "t", PartitionId(0)).map(|it| it.offset.0);
+            shard.on_all_groups(move |coordinator| std::future::ready(coordinator.peek(offset))).await
+        };
+        // It may be committed yet.
+        assert_eq!(state().await, [Some(Some(7))]);
+        // Where the log's directory would be.
+        std::fs::write(log_dir(&shard).join(format!("{OFFSETS_TOPIC}-0")), "in its way").unwrap();
+        begin_to_write(&shard).await;
+        while state().await != [None] {
+            tasks::yield_now().await;
+        }
+        assert_ne!(commit(&client, "g", 8).await, 0);
+    });
+}
+
+#[test]
+fn several_groups_are_answered_in_the_order_of_the_request() {
+    on_cores(2, "", |shard| async move {
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 5).await;
+        groups_are_loaded(&shard).await;
+        begin_to_write(&shard).await;
+        let client = client(&shard);
+        let names: Vec<String> = (0..20).map(|n| format!("g{n}")).collect();
+        for (n, name) in names.iter().enumerate() {
+            assert_eq!(commit(&client, name, n as i64).await, 0);
+        }
+        // Backwards, one of them twice, and one that nobody knows.
+        let mut asked: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+        asked.extend(["g7", "unknown"]);
+        let mut wanted: Vec<_> = (0..20).rev().map(|n| (format!("g{n}"), 0, Some(n))).collect();
+        wanted.extend([("g7".to_owned(), 0, Some(7)), ("unknown".to_owned(), 0, Some(-1))]);
+        assert_eq!(fetch(&client, &asked).await, wanted);
+        asked.insert(3, "");
+        let request = ConsumerGroupDescribeRequest::default()
+            .with_group_ids(asked.iter().map(|group| group_id(group)).collect());
+        let told = consumer_group_describe::handle(&client, request, 0).await.groups;
+        let told: Vec<_> = told.iter().map(|group| group.group_id.as_str()).collect();
+        assert_eq!(told, asked);
+    });
+}
+
+#[test]
+fn coordinators_of_one_request_are_asked_at_the_same_time() {
+    on_cores(2, "offsets.commit.timeout.ms=400", |shard| async move {
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 5).await;
+        groups_are_loaded(&shard).await;
+        let commits = (0..20).map(|n| {
+            let client = client(&shard);
+            tasks::spawn(Queue::Requests, async move { commit(&client, &format!("g{n}"), n).await })
+        });
+        let commits: Vec<_> = commits.collect();
+        for commit in commits {
+            assert_eq!(commit.await, NOT_IN_TIME);
+        }
+        // Nothing is written, so each of the five lets its answer wait until the time is up.
+        let names: Vec<String> = (0..20).map(|n| format!("g{n}")).collect();
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let began = Instant::now();
+        let told = fetch(&client(&shard), &asked).await;
+        assert!(told.iter().all(|told| told.1 == ResponseError::NotCoordinator.code()));
+        assert!(began.elapsed() < Duration::from_millis(2 * 400), "{:?}", began.elapsed());
+    });
+}
