@@ -11,7 +11,7 @@
 //! | [`memory`] | a bound on bytes, handed out in order |
 //! | [`mailbox`], [`park`], [`broadcast`] | what cores share: these three also build under `cfg(loom)` |
 //!
-//! Only this room and `server/` name the ring.
+//! Only this room, `server/` and `storage/file.rs` name the ring.
 
 pub mod broadcast;
 #[cfg(not(loom))]
