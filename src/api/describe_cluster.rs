@@ -40,7 +40,7 @@ pub async fn handle(
         .brokers()
         .filter(|broker| !broker.fenced || (version >= 2 && asked.include_fenced_brokers))
         .filter_map(|broker| {
-            let endpoint = node.endpoint(broker, &context.listener)?;
+            let endpoint = context.shard.endpoint(broker, &context.listener)?;
             Some(
                 DescribeClusterBroker::default()
                     .with_broker_id(BrokerId(broker.id.0))

@@ -88,6 +88,6 @@ async fn find(
         .and_then(|topic| topic.partition(partition))
         .and_then(|partition| image.broker(partition.leader));
     let leader = leader.ok_or(ResponseError::CoordinatorNotAvailable)?;
-    let endpoint = shard.node.endpoint(leader, &context.listener);
+    let endpoint = shard.endpoint(leader, &context.listener);
     Ok((leader.id, endpoint.ok_or(ResponseError::CoordinatorNotAvailable)?))
 }

@@ -101,7 +101,7 @@ fn brokers(context: &Context, image: &Image) -> Vec<MetadataResponseBroker> {
     image
         .alive_brokers()
         .filter_map(|broker| {
-            let endpoint = context.shard.node.endpoint(broker, &context.listener)?;
+            let endpoint = context.shard.endpoint(broker, &context.listener)?;
             let rack = broker.rack.clone().map(StrBytes::from_string);
             Some(
                 MetadataResponseBroker::default()

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::addresses;
 use super::error::ConfigError;
 use super::keys::{self, Key, Mode};
 use super::server::ServerConfig;
@@ -153,7 +154,7 @@ fn is_not_dynamic(name: &str) -> bool {
     keys::BROKER.get(name).is_some_and(read_only) || keys::THALWEG.get(name).is_some_and(read_only)
 }
 
-fn is_bare_security_key(name: &str) -> bool {
+pub(super) fn is_bare_security_key(name: &str) -> bool {
     const STORES: &[&str] = &[
         "ssl.keystore.type",
         "ssl.keystore.location",
@@ -169,9 +170,11 @@ fn is_bare_security_key(name: &str) -> bool {
     STORES.contains(&name)
 }
 
+/// Keys of the whole cluster that a listener can also have by itself.
+pub(super) const OF_THE_CLUSTER: &[&str] =
+    &["max.connections", "max.connection.creation.rate", "num.network.threads"];
+
 fn is_per_broker(name: &str) -> bool {
-    const OF_THE_CLUSTER: &[&str] =
-        &["max.connections", "max.connection.creation.rate", "num.network.threads"];
     match without_listener(name) {
         Some(base) => !OF_THE_CLUSTER.contains(&base),
         None => keys::BROKER.get(name).is_some_and(|key| key.mode == Mode::PerBroker),
@@ -224,8 +227,8 @@ fn merged(static_: &Map, dynamic: [&Map; 2]) -> Map {
     all
 }
 
-/// What Kafka's parts refuse when their keys change while they run: a pool may at most halve or double, and
-/// the local part of a log is no longer than the whole.
+/// What Kafka's parts refuse when their keys change while they run: a pool may at most halve or double, the
+/// local part of a log is no longer than the whole, and some of a listener stays.
 fn check_reconfiguration(old: &ServerConfig, new: &ServerConfig) -> Result<(), String> {
     const POOLS: &[&str] = &[
         "background.threads",
@@ -268,6 +271,9 @@ fn check_reconfiguration(old: &ServerConfig, new: &ServerConfig) -> Result<(), S
         let topic = &new.topic_defaults;
         check_local("ms", topic.local_retention_ms, topic.retention_ms)?;
         check_local("bytes", topic.local_retention_bytes, topic.retention_bytes)?;
+    }
+    if changed("listeners") || changed("listener.security.protocol.map") {
+        addresses::check_change(old, new)?;
     }
     let reporters = new.text("metric.reporters").unwrap_or_default();
     if changed("metric.reporters") && reporters.split(',').any(|r| !r.is_empty() && r.trim() != REPORTER) {

@@ -465,7 +465,10 @@ mod tests {
             ("listeners=SSL://:1", "inter.broker.listener.name must be a listener name"),
             ("listeners=PLAINTEXT://:1,SSL://:2", "only PLAINTEXT works yet"),
             ("listeners=PLAINTEXT://0.0.0.0:1", "advertised.listeners cannot use the nonroutable"),
-            ("controller.listener.names=CONTROLLER", "must only contain values appearing in the 'listeners'"),
+            (
+                "controller.listener.names=CONTROLLER",
+                "must contain at least one value appearing in the 'listeners'",
+            ),
             ("queued.max.request.bytes=1000", "queued.max.request.bytes must be larger or equal to"),
             ("thalweg.core=1", "Unknown key thalweg.core; the keys that begin with thalweg. are"),
             ("thalweg.cores=1-", "write it as 0,2-5"),

@@ -1,7 +1,7 @@
 //! The order in which the process starts and stops.
 //!
-//! Start: directories, ports, cores; the first core loads the metadata log and publishes its image; every
-//! core opens its logs; the broker is registered; then all cores accept. Stop, on SIGTERM or SIGINT: no
+//! Start: directories, cores; the first core loads the metadata log, which may change the listeners of the
+//! file, takes their ports and publishes the image; every core opens its logs; the broker is registered; then all cores accept. Stop, on SIGTERM or SIGINT: no
 //! core accepts or reads further requests, answers that are due leave, and when every core is quiet the
 //! logs are flushed and closed, the checkpoints and the clean-shutdown file are written. A second signal
 //! ends the process at once.
@@ -21,9 +21,10 @@ use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest};
 
 use super::connection::{Connection, Ended};
 use super::directories::{Directories, DirectoryError};
+use super::doors::Doors;
 use super::host::OpenFiles;
 use super::housekeeping;
-use super::listener::{self, Bound, ConnectionCounts, ConnectionLimits, ListenError};
+use super::listener::{Bound, ConnectionCounts, ConnectionLimits, ListenError};
 use super::log_rate::Rate;
 use crate::cluster::segments::SegmentOptions;
 use crate::cluster::{Controller, brokers, format, single};
@@ -92,7 +93,10 @@ pub struct CoreState {
     /// The limits, and the configuration that they were made of.
     limits: RefCell<Option<(View<Layers>, Rc<ConnectionLimits>)>>,
     refusals: Rate,
-    accepting: RefCell<Vec<Task<()>>>,
+    /// The accept loop of each open listener.
+    accepting: RefCell<Vec<(Arc<str>, Task<()>)>>,
+    /// On the first core only.
+    doors: RefCell<Option<Rc<Doors>>>,
     connections_made: Cell<u64>,
 }
 
@@ -101,7 +105,6 @@ struct Start {
     node: Arc<Node>,
     server: Arc<ServerConfig>,
     cores: usize,
-    bound: Vec<Bound>,
     counts: Arc<ConnectionCounts>,
     open_files: OpenFiles,
     directories: Directories,
@@ -121,7 +124,6 @@ struct Start {
 pub fn run(options: Options) -> Result<(), StartError> {
     let began = Instant::now();
     let directories = Directories::open(&options.config)?;
-    let (bound, endpoints) = listener::bind_all(&options.config, options.cores.len())?;
     for skipped in &options.config.controller_listeners {
         tracing::info!(listener = %skipped.name, "the controller listener is accepted and bound to nothing: the quorum is this process");
     }
@@ -132,7 +134,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         id: NodeId(server.node_id),
         cluster_id: directories.cluster_id.clone(),
         log_dirs: directories.dirs.clone(),
-        endpoints,
+        endpoints: Arc::new(Broadcast::new(Arc::default())),
         images: Arc::new(Broadcast::new(Arc::new(Image::empty()))),
         layers: Arc::new(Broadcast::new(Arc::new(Layers::new((*server).clone())))),
         offline: Arc::new(Broadcast::new(Arc::default())),
@@ -146,7 +148,6 @@ pub fn run(options: Options) -> Result<(), StartError> {
         open_files,
         server,
         cores,
-        bound,
         directories,
         options,
         began,
@@ -200,6 +201,7 @@ async fn core(start: Arc<Start>) {
         limits: RefCell::default(),
         refusals: Rate::per_second(5),
         accepting: RefCell::default(),
+        doors: RefCell::default(),
         connections_made: Cell::new(0),
     });
     CORE.with_borrow_mut(|core| *core = Some(state.clone()));
@@ -227,8 +229,9 @@ thread_local! {
     static CORE: RefCell<Option<Rc<CoreState>>> = const { RefCell::new(None) };
 }
 
-fn this_core() -> Rc<CoreState> {
-    CORE.with_borrow(|core| core.clone().expect("a core serves between its start and its end"))
+/// The state of this core; `None` before its start and after its end.
+pub(super) fn this_core() -> Option<Rc<CoreState>> {
+    CORE.with_borrow(Clone::clone)
 }
 
 /// On the first core: loads the metadata, has every core open its logs, registers, and opens the doors.
@@ -237,7 +240,7 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
         start.arrived.1.recv_async().await.expect("this core holds a sender");
     }
     bury_deleted(start, shard);
-    let (controller, settling) = open_controller(start, shard).await?;
+    let (controller, settling, doors) = open_controller(start, shard).await?;
     shard.controller.replace(Some(controller.clone()));
     let progress = tasks::spawn(Queue::Background, housekeeping::report_recovery(shard.clone()));
     shard.follow_everywhere().await;
@@ -245,16 +248,11 @@ async fn open_broker(start: &Arc<Start>, shard: &Rc<Shard>) -> Result<(), StartE
     housekeeping::summarize_recovery(shard).await;
     register(start, &controller).await?;
     shard.controller_task.replace(Some(settling));
-    for core in 0..start.cores {
-        let opening = start.clone();
-        let posted = shard::post(shard_id(core), move |_| {
-            opening.bound.iter().for_each(|bound| accept_on(&this_core(), bound));
-            std::future::ready(())
-        })
-        .await;
-        let _stopped = posted.await;
+    if let Some(core) = this_core() {
+        core.doors.replace(Some(doors.clone()));
     }
-    announce(start, shard)
+    doors.serve().await;
+    announce(start, shard, &doors)
 }
 
 /// Directories that a deletion left behind are deleted now.
@@ -269,11 +267,11 @@ fn bury_deleted(start: &Start, shard: &Shard) {
     }
 }
 
-/// Loads the metadata log and takes the next epoch of the quorum.
+/// Loads the metadata log, takes the ports that it and the file name, and the next epoch of the quorum.
 async fn open_controller(
     start: &Arc<Start>,
     shard: &Rc<Shard>,
-) -> Result<(Controller, Task<()>), StartError> {
+) -> Result<(Controller, Task<()>, Rc<Doors>), StartError> {
     let metadata = |error: String| StartError::Metadata(error);
     let (directories, server) = (&start.directories, &start.server);
     let options = single::Options {
@@ -299,12 +297,15 @@ async fn open_controller(
         tracing::info!(bytes = opened.cut_bytes, "a torn write at the end of the metadata log was cut off");
     }
     start.node.images.publish(Arc::new(opened.image.clone()));
-    let publishing = shard.clone();
+    shard.publish_layers();
+    let doors = Doors::bind(shard.clone(), start.server.clone()).await?;
+    let publishing = (shard.clone(), doors.clone());
     let on_publish = move |_: Arc<Image>, image: Arc<Image>| -> Pin<Box<dyn Future<Output = ()>>> {
-        let shard = publishing.clone();
+        let (shard, doors) = publishing.clone();
         Box::pin(async move {
             shard.node.images.publish(image);
             shard.follow_everywhere().await;
+            doors.follow().await;
         })
     };
     let controller = Controller::new(
@@ -330,7 +331,7 @@ async fn open_controller(
         .activate(&bootstrap, opened.open_transaction, endpoints)
         .await
         .map_err(|error| metadata(error.to_string()))?;
-    Ok((controller, settling))
+    Ok((controller, settling, doors))
 }
 
 /// Registers this broker's incarnation and takes it into service.
@@ -339,6 +340,7 @@ async fn register(start: &Arc<Start>, controller: &Controller) -> Result<(), Sta
     let listeners = start
         .node
         .endpoints
+        .latest()
         .iter()
         .map(|endpoint| {
             Listener::default()
@@ -373,8 +375,9 @@ async fn register(start: &Arc<Start>, controller: &Controller) -> Result<(), Sta
     unfenced.map_err(|error| failed(&error))
 }
 
-fn announce(start: &Start, shard: &Shard) -> Result<(), StartError> {
-    if let (Some(path), Some(first)) = (&start.options.port_file, start.bound.first()) {
+fn announce(start: &Start, shard: &Shard, doors: &Doors) -> Result<(), StartError> {
+    let bound = doors.bound();
+    if let (Some(path), Some(first)) = (&start.options.port_file, bound.first()) {
         let write = || -> io::Result<()> {
             // Whole at once, for whoever waits for it.
             let half = path.with_extension("half");
@@ -387,8 +390,7 @@ fn announce(start: &Start, shard: &Shard) -> Result<(), StartError> {
     (start.options.ready)(&Ready {
         cluster_id: start.node.cluster_id.clone(),
         node_id: start.node.id.0,
-        addresses: start
-            .bound
+        addresses: bound
             .iter()
             .map(|bound| format!("{}://{}", bound.name, bound.listeners.address()))
             .collect(),
@@ -412,6 +414,10 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     let replay = tasks::spawn(Queue::Background, housekeeping::report_replay(shard.clone()));
     serve_until_told(start, me).await;
     drop((checkpoints, replay));
+    let doors = this_core().and_then(|core| core.doors.take());
+    if let Some(doors) = doors {
+        doors.stop().await;
+    }
     for _ in 1..start.cores {
         start.quiet.1.recv_async().await.expect("this core holds a sender");
     }
@@ -482,7 +488,7 @@ async fn run_other(start: &Arc<Start>, me: usize) {
 
 /// Runs a core's background work and connections until the signal, then lets them end.
 async fn serve_until_told(start: &Arc<Start>, me: usize) {
-    let core = this_core();
+    let core = this_core().expect("a core serves between its start and its end");
     let work = [
         tasks::spawn(Queue::Background, housekeeping::sweep_connections(core.clone())),
         tasks::spawn(Queue::Background, housekeeping::tick_logs(core.shard.clone())),
@@ -492,7 +498,7 @@ async fn serve_until_told(start: &Arc<Start>, me: usize) {
     ];
     let _ = start.stop[me].recv_async().await;
     core.shard.stopping.set(true);
-    for accepting in core.accepting.take() {
+    for (_, accepting) in core.accepting.take() {
         accepting.cancel().await;
     }
     core.shard.stop_groups();
@@ -524,13 +530,32 @@ async fn drain(core: &CoreState, time: Duration) {
 }
 
 /// Starts to accept on this core, unless it was told to stop before the start was through.
-fn accept_on(core: &Rc<CoreState>, bound: &Bound) {
+pub(super) fn accept_on(core: &Rc<CoreState>, bound: &Bound) {
     if core.shard.stopping.get() {
         return;
     }
     if let Some(listener) = bound.listeners.take(core.shard.id) {
         let accepting = accept(core.clone(), listener, bound.name.clone());
-        core.accepting.borrow_mut().push(tasks::spawn(Queue::Requests, accepting));
+        core.accepting.borrow_mut().push((bound.name.clone(), tasks::spawn(Queue::Requests, accepting)));
+    }
+}
+
+/// Accepts no more on this core by the listener that has this very name; what it accepted stays.
+pub(super) async fn stop_accepting(core: Rc<CoreState>, listener: Arc<str>) {
+    let is_of = |(name, _): &mut (Arc<str>, Task<()>)| Arc::ptr_eq(name, &listener);
+    let stopped: Vec<_> = core.accepting.borrow_mut().extract_if(.., is_of).collect();
+    for (_, accepting) in stopped {
+        accepting.cancel().await;
+    }
+}
+
+/// Ends the connections of this core that came by the listener that has this very name: one that was opened
+/// later is another, though it be called the same.
+pub(super) fn end_connections(core: &CoreState, listener: &Arc<str>) {
+    for connection in core.connections.borrow().values() {
+        if Arc::ptr_eq(connection.listener(), listener) {
+            connection.abort();
+        }
     }
 }
 

@@ -225,6 +225,11 @@ impl Connection {
         self.context.peer
     }
 
+    /// The listener by which it came.
+    pub fn listener(&self) -> &Arc<str> {
+        &self.context.listener
+    }
+
     /// Reads no further request; what is in flight is answered.
     pub fn stop(&self) {
         self.stopping.set(true);

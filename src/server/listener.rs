@@ -23,6 +23,8 @@ const RING_TEARDOWN: Duration = Duration::from_millis(750);
 pub struct Bound {
     pub name: Arc<str>,
     pub listeners: Listeners,
+    /// What clients are told that come by it; none where `advertised.listeners` leaves it out.
+    pub endpoint: Option<Endpoint>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,26 +41,37 @@ pub enum ListenError {
     Protocol { name: String, protocol: SecurityProtocol },
 }
 
-/// Takes the ports of all client listeners; gives them with what each advertises.
-pub fn bind_all(config: &ServerConfig, cores: usize) -> Result<(Vec<Bound>, Vec<Endpoint>), ListenError> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        bound.push(bind(listener, cores)?);
+/// Takes the ports of all client listeners of `server`. A listener that is not in the `file` came by a dynamic
+/// key: where it cannot be bound, it is left out or gives way to the file's of that name, so that no change
+/// that was once made while running keeps the broker from starting.
+pub fn bind_all(server: &ServerConfig, file: &ServerConfig, cores: usize) -> Result<Vec<Bound>, ListenError> {
+    let mut all = Vec::new();
+    for listener in &server.listeners {
+        match bind(listener, server, cores) {
+            Ok(bound) => all.push(bound),
+            Err(error) if file.listeners.contains(listener) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "a listener of the dynamic configuration is not open");
+                if let Some(own) = file.listeners.iter().find(|own| own.name == listener.name) {
+                    all.push(bind(own, file, cores)?);
+                }
+            }
+        }
     }
-    let mut endpoints = Vec::new();
-    for advertised in &config.advertised_listeners {
-        let own = bound.iter().find(|bound| *bound.name == *advertised.name);
-        let port = match (advertised.port, own) {
-            (0, Some(own)) => own.listeners.address().port(),
-            (port, _) => port,
-        };
-        let host = if advertised.host.is_empty() { own_host_name() } else { advertised.host.clone() };
-        endpoints.push(Endpoint { listener: advertised.name.as_str().into(), host, port });
-    }
-    Ok((bound, endpoints))
+    Ok(all)
 }
 
-fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
+/// What `server` has a listener advertise that is bound to `port`.
+fn endpoint(listener: &ListenerConfig, server: &ServerConfig, port: u16) -> Option<Endpoint> {
+    let advertised =
+        server.advertised_listeners.iter().find(|advertised| advertised.name == listener.name)?;
+    let host = if advertised.host.is_empty() { own_host_name() } else { advertised.host.clone() };
+    let port = if advertised.port == 0 { port } else { advertised.port };
+    Some(Endpoint { listener: advertised.name.as_str().into(), host, port })
+}
+
+/// Takes the port of one listener; blocks while its host is looked up.
+pub fn bind(listener: &ListenerConfig, server: &ServerConfig, cores: usize) -> Result<Bound, ListenError> {
     let (name, host, port) = (listener.name.clone(), listener.host.clone(), listener.port);
     if listener.protocol != SecurityProtocol::Plaintext {
         return Err(ListenError::Protocol { name, protocol: listener.protocol });
@@ -78,7 +91,10 @@ fn bind(listener: &ListenerConfig, cores: usize) -> Result<Bound, ListenError> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses {
         match bind_patiently(address, cores) {
-            Ok(listeners) => return Ok(Bound { name: listener.name.as_str().into(), listeners }),
+            Ok(listeners) => {
+                let endpoint = endpoint(listener, server, listeners.address().port());
+                return Ok(Bound { name: listener.name.as_str().into(), listeners, endpoint });
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(self::ListenError::InUse { name, host, port });
             }

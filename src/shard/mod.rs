@@ -45,7 +45,7 @@ pub struct Node {
     pub cluster_id: String,
     pub log_dirs: Vec<LogDir>,
     /// One a bound listener, with the address that clients are told.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Arc<Broadcast<Vec<Endpoint>>>,
     pub images: Arc<Broadcast<Image>>,
     pub layers: Arc<Broadcast<Layers>>,
     /// Partitions whose log cannot be used; added to on the first core.
@@ -112,6 +112,7 @@ pub struct Shard {
     server: Arc<ServerConfig>,
     images: Reader<Image>,
     layers: Reader<Layers>,
+    endpoints: Reader<Vec<Endpoint>>,
     offline: Reader<OfflinePartitions>,
     partitions: RefCell<AHashMap<(TopicId, PartitionId), Rc<Partition>>>,
     topic_configs: RefCell<AHashMap<TopicId, ResolvedConfig>>,
@@ -200,6 +201,7 @@ impl Shard {
             groups: groups::GroupCoordinators::default(),
             images,
             layers,
+            endpoints: node.endpoints.reader(),
             offline,
             node,
             server,
@@ -226,6 +228,15 @@ impl Shard {
 
     pub fn image(&self) -> View<Image> {
         self.images.get()
+    }
+
+    /// A broker's address at a listener. Ours is known without the metadata.
+    pub fn endpoint(&self, broker: &Broker, listener: &str) -> Option<Endpoint> {
+        if broker.id == self.node.id {
+            return self.endpoints.get().iter().find(|endpoint| &*endpoint.listener == listener).cloned();
+        }
+        let endpoint = broker.endpoint(listener)?;
+        Some(Endpoint { listener: listener.into(), host: endpoint.host.clone(), port: endpoint.port })
     }
 
     /// The partitions of the process whose logs cannot be used.
@@ -471,7 +482,7 @@ impl Shard {
     }
 
     /// Publishes the configuration's layers again where the metadata changed a broker key.
-    fn publish_layers(&self) {
+    pub fn publish_layers(&self) {
         let image = self.image();
         let layers = self.layers();
         let empty = Settings::default();
@@ -633,17 +644,6 @@ pub async fn until(time: Duration, future: impl Future<Output = ()>) -> bool {
         true
     };
     futures_lite::future::or(done, timer).await
-}
-
-impl Node {
-    /// A broker's address at a listener. Ours is known without the metadata.
-    pub fn endpoint(&self, broker: &Broker, listener: &str) -> Option<Endpoint> {
-        if broker.id == self.id {
-            return self.endpoints.iter().find(|endpoint| &*endpoint.listener == listener).cloned();
-        }
-        let endpoint = broker.endpoint(listener)?;
-        Some(Endpoint { listener: listener.into(), host: endpoint.host.clone(), port: endpoint.port })
-    }
 }
 
 fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {

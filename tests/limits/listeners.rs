@@ -13,7 +13,7 @@ use crate::harness::{Thalweg, scratch};
 use crate::turn;
 
 /// The broker's own address, as three requests give it.
-fn advertised(address: SocketAddr) -> Vec<(String, i64)> {
+pub fn advertised(address: SocketAddr) -> Vec<(String, i64)> {
     let mut connection = connect_to(address);
     let place = |broker: &Value| {
         (broker["host"].as_str().expect("a host").to_owned(), broker["port"].as_i64().expect("a port"))

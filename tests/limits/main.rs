@@ -14,6 +14,7 @@ mod harness;
 mod client;
 mod connections;
 mod costs;
+mod doors;
 mod fetches;
 mod listeners;
 mod offline;
