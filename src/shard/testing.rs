@@ -68,7 +68,7 @@ fn node(path: PathBuf, server: &ServerConfig) -> Node {
         id: NodeId(1),
         cluster_id: "test".into(),
         log_dirs: vec![dir],
-        endpoints: Vec::new(),
+        endpoints: Arc::new(Broadcast::new(Arc::default())),
         images: Arc::new(Broadcast::new(Arc::new(Image::empty()))),
         layers: Arc::new(Broadcast::new(Arc::new(Layers::new(server.clone())))),
         offline: Arc::new(Broadcast::new(Arc::default())),
