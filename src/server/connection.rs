@@ -463,6 +463,41 @@ mod tests {
         pin!(future).poll(&mut context).is_ready()
     }
 
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        let Poll::Ready(value) = pin!(future).poll(&mut context) else { panic!("it waits") };
+        value
+    }
+
+    #[test]
+    fn answers_that_are_ready_follow_at_once_and_the_others_keep_their_place() {
+        let outbox = Outbox::default();
+        let reply = |text: &'static str| Reply::Send(vec![Part::Bytes(Bytes::from_static(text.as_bytes()))]);
+        let text = |reply: Option<Reply>| match reply {
+            Some(Reply::Send(parts)) => parts.iter().map(Part::bytes_sent).sum(),
+            Some(_) => panic!("not an answer"),
+            None => 0,
+        };
+        let (open, gate) = flume::bounded::<()>(1);
+        let late = async move {
+            gate.recv_async().await.unwrap();
+            Reply::Silence
+        };
+        outbox.push(Due { answer: Answer::Now(reply("1")), memory: None });
+        outbox.push(Due { answer: Answer::Later(Box::pin(async move { reply("22") })), memory: None });
+        outbox.push(Due { answer: Answer::Later(Box::pin(late)), memory: None });
+        outbox.push(Due { answer: Answer::Now(reply("4444")), memory: None });
+        assert!(ready(outbox.next()).is_some());
+        assert_eq!(text(ready(outbox.next_ready())), 2);
+        assert_eq!(text(ready(outbox.next_ready())), 0, "the third is not ready");
+        assert_eq!(text(ready(outbox.next_ready())), 0, "and the fourth waits behind it");
+        open.send(()).unwrap();
+        assert!(matches!(ready(outbox.next_ready()), Some(Reply::Silence)));
+        assert_eq!(text(ready(outbox.next_ready())), 4);
+        assert!(!is_ready(outbox.next()), "everything was taken");
+        assert_eq!(outbox.answer_bytes.get(), 0);
+    }
+
     #[test]
     fn encoded_answers_that_are_not_sent_stop_the_reading() {
         let outbox = Outbox::default();

@@ -597,6 +597,27 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_left_in_the_socket_are_read_at_once() {
+        one_core(|| async {
+            let (server, mut client) = connected().await;
+            // Less than a socket takes unread.
+            let sent: Vec<u8> = (0..50_000u32).map(|n| n as u8).collect();
+            client.write_all(&sent).unwrap();
+            let mut bytes = BytesMut::new();
+            let first = server.receive(&mut bytes, 20_000).await.unwrap();
+            assert_eq!(first, ring::RECEIVE_BUFFER_BYTES);
+            for expected in [20_000, sent.len() - first - 20_000] {
+                let next =
+                    pin!(server.receive(&mut bytes, 20_000)).poll(&mut Context::from_waker(Waker::noop()));
+                assert!(matches!(next, Poll::Ready(Ok(count)) if count == expected), "{next:?}");
+            }
+            assert_eq!(&bytes[..], &sent[..]);
+            drop(client);
+            assert_eq!(server.receive(&mut bytes, 20_000).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
     fn a_connection_moves_with_what_was_received() {
         one_core(|| async {
             let (server, mut client) = connected().await;
