@@ -177,6 +177,14 @@ pub enum Reply {
     Close(String),
 }
 
+impl Reply {
+    /// Bytes that leave.
+    pub fn bytes_sent(&self) -> usize {
+        let Reply::Send(parts) = self else { return 0 };
+        parts.iter().map(Part::bytes_sent).sum()
+    }
+}
+
 /// A handler's result: the reply, or the wait for it. While one waits, the connection reads on; its future is
 /// first polled when the answers before it are ready.
 pub enum Answer {

@@ -15,7 +15,7 @@ const NICENESS: i32 = 19;
 const WAITING_MAX: usize = 64;
 
 thread_local! {
-    static THREAD: OnceCell<flume::Sender<Work>> = const { OnceCell::new() };
+    static THREAD: OnceCell<Option<flume::Sender<Work>>> = const { OnceCell::new() };
 }
 
 /// Runs `work` on the core's computing thread, one after the other, and gives its result to this core.
@@ -27,13 +27,15 @@ pub async fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'stati
     let job: Work = Box::new(move || {
         let _nobody_waits = done.send(work());
     });
-    let thread = THREAD.with(|thread| thread.get_or_init(start).clone());
-    thread.send_async(job).await.expect("the thread lives as long as its core");
+    match THREAD.with(|thread| thread.get_or_init(start).clone()) {
+        Some(thread) => thread.send_async(job).await.expect("the thread lives as long as its core"),
+        None => glommio::executor().spawn_blocking(job).await,
+    }
     result.recv_async().await.expect("a computation does not panic")
 }
 
-/// The thread ends with its core.
-fn start() -> flume::Sender<Work> {
+/// The thread ends with its core. `None` where the process may have no more threads.
+fn start() -> Option<flume::Sender<Work>> {
     let (sender, jobs) = flume::bounded::<Work>(WAITING_MAX);
     let run = move || {
         if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
@@ -44,8 +46,13 @@ fn start() -> flume::Sender<Work> {
             let _panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
         });
     };
-    std::thread::Builder::new().name("compute".into()).spawn(run).expect("a thread can be started");
-    sender
+    match std::thread::Builder::new().name("compute".into()).spawn(run) {
+        Ok(_runs_by_itself) => Some(sender),
+        Err(error) => {
+            tracing::warn!(%error, "computations run on the threads of blocking calls");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -24,7 +24,9 @@ use crate::metrics;
 use crate::protocol::{frame, walk};
 use crate::runtime::memory::{Reservation, Reserve};
 use crate::runtime::socket::Socket;
+use crate::runtime::tasks::{self, Queue};
 use crate::shard::Shard;
+use crate::storage::open_files;
 
 /// What a connection may hold of a frame before the frame's whole length is reserved. Frames up to this size
 /// have a bound of their own, so that large ones that wait do not hold them up.
@@ -33,7 +35,7 @@ const UNRESERVED_BYTES_MAX: usize = 64 * 1024;
 const PROGRESS_BYTES: u64 = 4 * 1024;
 /// A connection whose encoded answers wait with this many bytes is not read until some were sent.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Answers that are ready together leave together, until they are this many bytes.
+/// Answers that are ready together leave together, up to this many bytes.
 const GATHERED_BYTES: usize = 16 * 1024;
 
 /// Why a connection ended. `Closed` is the client's own doing and is not logged.
@@ -68,19 +70,17 @@ struct Due {
     memory: Option<Reservation>,
 }
 
-impl Due {
-    /// What the answer takes in memory; one that is still to be made takes nothing yet.
-    fn answer_bytes(&self) -> usize {
-        let Answer::Now(Reply::Send(parts)) = &self.answer else { return 0 };
-        parts.iter().map(Part::bytes_held).sum()
-    }
+/// What an answer takes in memory; one that is still to be made takes nothing yet.
+fn answer_bytes(answer: &Answer) -> usize {
+    let Answer::Now(Reply::Send(parts)) = answer else { return 0 };
+    parts.iter().map(Part::bytes_held).sum()
 }
 
 /// The answers under way, in order, and the wakers of the two loops.
 #[derive(Default)]
 struct Outbox {
     due: RefCell<VecDeque<Due>>,
-    /// The one that the write loop holds counts as in flight too.
+    /// What the write loop sends counts as in flight too.
     sending: Cell<bool>,
     /// Bytes of all encoded answers in flight, and of the one that is being sent.
     answer_bytes: Cell<usize>,
@@ -98,9 +98,23 @@ impl Outbox {
     }
 
     fn push(&self, due: Due) {
-        self.answer_bytes.set(self.answer_bytes.get() + due.answer_bytes());
+        self.answer_bytes.set(self.answer_bytes.get() + answer_bytes(&due.answer));
         self.due.borrow_mut().push_back(due);
         Outbox::wake(&self.writer);
+    }
+
+    /// The client is gone. What its requests have set on their way keeps their memory until it is done, so that
+    /// clients that come and go have no more on its way than those that stay.
+    fn let_finish(&self) {
+        for Due { answer, memory } in self.due.take() {
+            if let (Answer::Later(wait), Some(memory)) = (answer, memory) {
+                let finish = async move {
+                    wait.await;
+                    drop(memory);
+                };
+                tasks::spawn(Queue::Requests, finish).detach();
+            }
+        }
     }
 
     fn close(&self) {
@@ -117,52 +131,76 @@ impl Outbox {
         self.due.borrow().iter().any(|due| due.memory.is_some())
     }
 
-    /// The next answer; `None` when the read loop has ended and everything was sent.
-    async fn next(&self) -> Option<Due> {
-        poll_fn(|cx| {
-            self.sending.set(false);
-            self.answer_bytes.set(self.answer_bytes.get() - self.sending_bytes.take());
-            Outbox::wake(&self.reader);
-            if let Some(due) = self.due.borrow_mut().pop_front() {
+    /// The next reply, once it is ready; `None` when the read loop has ended and everything was sent.
+    async fn next(&self) -> Option<Reply> {
+        self.sending.set(false);
+        self.answer_bytes.set(self.answer_bytes.get() - self.sending_bytes.take());
+        Outbox::wake(&self.reader);
+        poll_fn(|cx| match self.poll_front(cx, usize::MAX) {
+            Some(Poll::Ready(reply)) => {
                 self.sending.set(true);
-                self.sending_bytes.set(due.answer_bytes());
-                return Poll::Ready(Some(due));
+                Poll::Ready(Some(reply))
             }
-            if self.closed.get() {
-                return Poll::Ready(None);
+            Some(Poll::Pending) => Poll::Pending,
+            None if self.closed.get() => Poll::Ready(None),
+            None => {
+                self.writer.set(Some(cx.waker().clone()));
+                Poll::Pending
             }
-            self.writer.set(Some(cx.waker().clone()));
-            Poll::Pending
         })
         .await
     }
 
-    /// The next reply, if it is ready now; it leaves together with the one before it.
-    async fn next_ready(&self) -> Option<Reply> {
+    /// The next reply, if it is ready now and takes at most `bytes_max`; it leaves together with the one before it.
+    async fn next_ready(&self, bytes_max: usize) -> Option<Reply> {
         poll_fn(|cx| {
-            let Some(mut due) = self.due.borrow_mut().pop_front() else { return Poll::Ready(None) };
-            let bytes = due.answer_bytes();
-            let answer = match due.answer {
-                Answer::Now(reply) => Ok(reply),
-                Answer::Later(mut wait) => match wait.as_mut().poll(cx) {
-                    Poll::Ready(reply) => Ok(reply),
-                    Poll::Pending => Err(Answer::Later(wait)),
-                },
-                Answer::LongPoll(wait) => Err(Answer::LongPoll(wait)),
-            };
-            Poll::Ready(match answer {
-                Ok(reply) => {
-                    self.sending_bytes.set(self.sending_bytes.get() + bytes);
-                    Some(reply)
-                }
-                Err(answer) => {
-                    due.answer = answer;
-                    self.due.borrow_mut().push_front(due);
-                    None
-                }
-            })
+            // A long poll looks at its session when it is first polled: not before its turn.
+            let is_long = |due: &Due| matches!(due.answer, Answer::LongPoll(_));
+            if self.due.borrow().front().is_some_and(is_long) {
+                return Poll::Ready(None);
+            }
+            match self.poll_front(cx, bytes_max) {
+                Some(Poll::Ready(reply)) => Poll::Ready(Some(reply)),
+                Some(Poll::Pending) | None => Poll::Ready(None),
+            }
         })
         .await
+    }
+
+    /// The reply whose turn it is; `None` when there is none. What is not ready, or larger than `bytes_max`, keeps its
+    /// place and the memory of its request.
+    fn poll_front(&self, cx: &mut TaskContext<'_>, bytes_max: usize) -> Option<Poll<Reply>> {
+        let Due { answer, memory } = self.due.borrow_mut().pop_front()?;
+        let counted = answer_bytes(&answer);
+        let answer = match answer {
+            Answer::Now(reply) => Ok(reply),
+            Answer::Later(mut wait) => match wait.as_mut().poll(cx) {
+                Poll::Ready(reply) => Ok(reply),
+                Poll::Pending => Err(Answer::Later(wait)),
+            },
+            Answer::LongPoll(mut wait) => match wait.as_mut().poll(cx) {
+                Poll::Ready(reply) => Ok(reply),
+                Poll::Pending => Err(Answer::LongPoll(wait)),
+            },
+        };
+        Some(match answer {
+            Ok(reply) if reply.bytes_sent() <= bytes_max => {
+                // A client that does not read its answer does not keep the memory of its request.
+                drop(memory);
+                self.sending_bytes.set(self.sending_bytes.get() + counted);
+                Poll::Ready(reply)
+            }
+            Ok(reply) => {
+                let answer = Answer::Now(reply);
+                self.answer_bytes.set(self.answer_bytes.get() + answer_bytes(&answer) - counted);
+                self.due.borrow_mut().push_front(Due { answer, memory: None });
+                Poll::Pending
+            }
+            Err(answer) => {
+                self.due.borrow_mut().push_front(Due { answer, memory });
+                Poll::Pending
+            }
+        })
     }
 
     /// Waits until fewer than `most` answers are in flight, and not too much of them is encoded.
@@ -198,6 +236,12 @@ impl Connection {
 
     /// Serves the connection to its end.
     pub async fn serve(&self) -> Ended {
+        let ended = self.read_and_write().await;
+        self.outbox.let_finish();
+        ended
+    }
+
+    async fn read_and_write(&self) -> Ended {
         let mut read = pin!(self.read_loop());
         let mut write = pin!(self.write_loop());
         let mut read_ended = None;
@@ -262,11 +306,18 @@ impl Connection {
             self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
         }
         let unread_ms = now_ms.saturating_sub(self.last_sent_ms.get());
-        if self.is_sending.get() && self.outbox.holds_memory() && unread_ms > receive_timeout_ms {
-            let _already_closed = self.socket.shutdown(Shutdown::Both);
-            return Some(
-                "unread answers hold up the memory of later requests for thalweg.receive.timeout.ms",
-            );
+        if self.is_sending.get() && unread_ms > receive_timeout_ms {
+            let reason = if self.outbox.holds_memory() {
+                Some("unread answers hold up the memory of later requests for thalweg.receive.timeout.ms")
+            } else if open_files::is_full() {
+                Some("unread answers hold open files that others wait for, for thalweg.receive.timeout.ms")
+            } else {
+                None
+            };
+            if reason.is_some() {
+                let _already_closed = self.socket.shutdown(Shutdown::Both);
+                return reason;
+            }
         }
         let last_active_ms = self.last_active_ms.get().max(self.last_sent_ms.get());
         if now_ms.saturating_sub(last_active_ms) > idle_ms {
@@ -398,13 +449,7 @@ impl Connection {
 
     /// Sends answers in order; `None` when all were sent after [`Outbox::close`].
     async fn write_loop(&self) -> Option<Ended> {
-        while let Some(Due { answer, memory }) = self.outbox.next().await {
-            let reply = match answer {
-                Answer::Now(reply) => reply,
-                Answer::Later(wait) | Answer::LongPoll(wait) => wait.await,
-            };
-            // A client that does not read its answer does not keep the memory of its request.
-            drop(memory);
+        while let Some(reply) = self.outbox.next().await {
             let (parts, refused) = self.gather(reply).await;
             if !parts.is_empty() {
                 let outlet = Outlet { socket: &self.socket, moved_ms: &self.last_sent_ms };
@@ -427,15 +472,16 @@ impl Connection {
     async fn gather(&self, first: Reply) -> (Vec<Part>, Option<String>) {
         let (mut gathered, mut bytes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(reply) = next {
+            bytes += reply.bytes_sent();
             match reply {
-                Reply::Send(mut parts) => {
-                    bytes += parts.iter().map(Part::bytes_sent).sum::<usize>();
-                    gathered.append(&mut parts);
-                }
+                Reply::Send(mut parts) => gathered.append(&mut parts),
                 Reply::Silence => {}
                 Reply::Close(reason) => return (gathered, Some(reason)),
             }
-            next = if bytes < GATHERED_BYTES { self.outbox.next_ready().await } else { None };
+            next = match GATHERED_BYTES.saturating_sub(bytes) {
+                0 => None,
+                room => self.outbox.next_ready(room).await,
+            };
         }
         (gathered, None)
     }
@@ -488,13 +534,29 @@ mod tests {
         outbox.push(Due { answer: Answer::Later(Box::pin(late)), memory: None });
         outbox.push(Due { answer: Answer::Now(reply("4444")), memory: None });
         assert!(ready(outbox.next()).is_some());
-        assert_eq!(text(ready(outbox.next_ready())), 2);
-        assert_eq!(text(ready(outbox.next_ready())), 0, "the third is not ready");
-        assert_eq!(text(ready(outbox.next_ready())), 0, "and the fourth waits behind it");
+        assert_eq!(text(ready(outbox.next_ready(GATHERED_BYTES))), 2);
+        assert_eq!(text(ready(outbox.next_ready(GATHERED_BYTES))), 0, "the third is not ready");
+        assert_eq!(text(ready(outbox.next_ready(GATHERED_BYTES))), 0, "and the fourth waits behind it");
         open.send(()).unwrap();
-        assert!(matches!(ready(outbox.next_ready()), Some(Reply::Silence)));
-        assert_eq!(text(ready(outbox.next_ready())), 4);
+        assert!(matches!(ready(outbox.next_ready(GATHERED_BYTES)), Some(Reply::Silence)));
+        assert_eq!(text(ready(outbox.next_ready(GATHERED_BYTES))), 4);
         assert!(!is_ready(outbox.next()), "everything was taken");
+        assert_eq!(outbox.answer_bytes.get(), 0);
+    }
+
+    #[test]
+    fn a_large_answer_leaves_by_itself_and_is_counted_once() {
+        let outbox = Outbox::default();
+        let reply = |bytes: usize| Reply::Send(vec![Part::Bytes(vec![0; bytes].into())]);
+        let large = GATHERED_BYTES + 1;
+        outbox.push(Due { answer: Answer::Now(reply(1)), memory: None });
+        outbox.push(Due { answer: Answer::Later(Box::pin(async move { reply(large) })), memory: None });
+        assert!(ready(outbox.next()).is_some());
+        assert!(ready(outbox.next_ready(GATHERED_BYTES)).is_none());
+        assert_eq!(outbox.answer_bytes.get(), 1 + large, "it is made");
+        assert_eq!(ready(outbox.next()).unwrap().bytes_sent(), large);
+        assert_eq!(outbox.answer_bytes.get(), large);
+        assert!(!is_ready(outbox.next()));
         assert_eq!(outbox.answer_bytes.get(), 0);
     }
 

@@ -40,6 +40,11 @@ pub fn held() -> usize {
     CURRENT.with_borrow(|files| files.open.load(Ordering::Relaxed))
 }
 
+/// Whether this core has as many open as it may.
+pub fn is_full() -> bool {
+    CURRENT.with_borrow(|files| files.open.load(Ordering::Relaxed) >= files.bound)
+}
+
 /// One core's.
 struct OpenFiles {
     bound: usize,
