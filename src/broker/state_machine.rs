@@ -122,6 +122,8 @@ pub enum Unavailable {
     Failed,
     /// The records were not committed in time; they may be yet.
     TimedOut,
+    /// One request names it over and over.
+    NamedTooOften,
 }
 
 /// Records of one batch stay under this many bytes where several decisions share it.

@@ -1,10 +1,10 @@
 //! The order in which the process starts and stops.
 //!
 //! Start: directories, cores; the first core loads the metadata log, which may change the listeners of the
-//! file, takes their ports and publishes the image; every core opens its logs; the broker is registered; then all cores accept. Stop, on SIGTERM or SIGINT: no
-//! core accepts or reads further requests, answers that are due leave, and when every core is quiet the
-//! logs are flushed and closed, the checkpoints and the clean-shutdown file are written. A second signal
-//! ends the process at once.
+//! file, publishes the image and takes the ports; every core opens its logs; the broker is registered; then all
+//! cores accept. Stop, on SIGTERM or SIGINT: no core accepts or reads further requests, answers that are due
+//! leave, and when every core is quiet the logs are flushed and closed, the checkpoints and the clean-shutdown
+//! file are written. A second signal ends the process at once.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -45,20 +45,23 @@ pub enum ListenError {
 /// key: where it cannot be bound, it is left out or gives way to the file's of that name, so that no change
 /// that was once made while running keeps the broker from starting.
 pub fn bind_all(server: &ServerConfig, file: &ServerConfig, cores: usize) -> Result<Vec<Bound>, ListenError> {
-    let mut all = Vec::new();
-    for listener in &server.listeners {
-        match bind(listener, server, cores) {
-            Ok(bound) => all.push(bound),
-            Err(error) if file.listeners.contains(listener) => return Err(error),
-            Err(error) => {
-                tracing::error!(%error, "a listener of the dynamic configuration is not open");
-                if let Some(own) = file.listeners.iter().find(|own| own.name == listener.name) {
-                    all.push(bind(own, file, cores)?);
+    let mut bound: Vec<Option<Bound>> = server.listeners.iter().map(|_| None).collect();
+    let own = |listener: &ListenerConfig| file.listeners.iter().find(|own| own.name == listener.name);
+    // Those of the file first, so that none that came later has taken the port that they fall back on.
+    for is_own in [true, false] {
+        let places = bound.iter_mut().zip(&server.listeners);
+        for (place, listener) in places.filter(|(_, listener)| own(listener).is_some() == is_own) {
+            *place = match bind(listener, server, cores) {
+                Ok(bound) => Some(bound),
+                Err(error) if file.listeners.contains(listener) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "a listener of the dynamic configuration is not open");
+                    own(listener).map(|own| bind(own, file, cores)).transpose()?
                 }
-            }
+            };
         }
     }
-    Ok(all)
+    Ok(bound.into_iter().flatten().collect())
 }
 
 /// What `server` has a listener advertise that is bound to `port`.

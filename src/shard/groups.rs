@@ -10,7 +10,7 @@ use std::ops::Add;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use super::{Shard, current, post};
 use crate::broker::partition::Partition;
@@ -31,6 +31,10 @@ use crate::types::{PartitionId, TopicId};
 const TICK_EVERY: Duration = Duration::from_millis(50);
 /// How often a core without coordinators looks whether it has one.
 const IDLE_EVERY: Duration = Duration::from_millis(250);
+/// How much of one request a coordinator decides before others have their turn.
+const ASKS_AT_ONCE: usize = 64;
+/// How often a request may name groups that it has named already.
+const REPEATED_MAX: usize = 16;
 
 /// The coordinators of one core, by partition.
 #[derive(Default)]
@@ -287,9 +291,10 @@ impl Shard {
         self.on_group(group, |coordinator| async move { coordinator.ask_later(decide).await }).await
     }
 
-    /// Has the coordinators of several groups decide, all at the same time and each on all that is asked of it
-    /// in one decision, as [`GroupCoordinator::ask`] says. The answers stand in the order of `asks`; `group`
-    /// names an ask's group.
+    /// Has the coordinators of several groups decide, all at the same time, as [`GroupCoordinator::ask`] says; each
+    /// on some of what is asked of it at once, so that others have their turn between. The answers stand in the
+    /// order of `asks`; `group` names an ask's group. Groups may be named again, [`REPEATED_MAX`] times in all: a
+    /// small request makes no large answer.
     pub async fn ask_groups<T: Send + 'static, R: Send + 'static>(
         &self,
         asks: Vec<T>,
@@ -299,7 +304,13 @@ impl Shard {
         let mut answers: Vec<_> = asks.iter().map(|_| Err(Unavailable::NoTopic)).collect();
         let mut parts: Vec<(TopicId, PartitionId, Vec<usize>, Vec<T>)> = Vec::new();
         let mut places = AHashMap::new();
+        let (mut named, mut repeated) = (AHashSet::new(), 0);
         for (index, ask) in asks.into_iter().enumerate() {
+            repeated += usize::from(!named.insert(group(&ask).to_owned()));
+            if repeated > REPEATED_MAX {
+                answers[index] = Err(Unavailable::NamedTooOften);
+                continue;
+            }
             let Some((topic, partition)) = self.group_partition(group(&ask)) else { continue };
             let place = *places.entry(partition).or_insert(parts.len());
             if place == parts.len() {
@@ -311,10 +322,18 @@ impl Shard {
         let mut posted = Vec::with_capacity(parts.len());
         for (topic, partition, indexes, asks) in parts {
             let decide = decide.clone();
-            let decide_all = move |groups: &mut Groups, context: &Context<'_>, outcome: &mut Outcome| {
-                asks.into_iter().map(|ask| decide(ask, groups, context, outcome)).collect::<Vec<R>>()
+            let ask = |coordinator: Rc<GroupCoordinator>| async move {
+                let (mut asks, mut told) = (asks.into_iter(), Vec::new());
+                while asks.len() > 0 {
+                    let some = asks.by_ref().take(ASKS_AT_ONCE);
+                    let decide_some = |groups: &mut Groups, context: &Context<'_>, outcome: &mut Outcome| {
+                        some.map(|ask| decide(ask, groups, context, outcome)).collect::<Vec<R>>()
+                    };
+                    told.extend(coordinator.ask(decide_some).await?);
+                    glommio::yield_if_needed().await;
+                }
+                Ok(told)
             };
-            let ask = |coordinator: Rc<GroupCoordinator>| async move { coordinator.ask(decide_all).await };
             posted.push((indexes, self.post_to_coordinator(topic, partition, ask).await));
         }
         for (indexes, reply) in posted {

@@ -16,9 +16,12 @@ use crate::types::{Offset, PartitionId, TopicId};
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Positions that a core measures in one round; where there are more, the next rounds go on.
 const POSITIONS_MAX: usize = 10_000;
+/// Positions whose lag a core keeps; those past them are measured no more.
+const KEPT_MAX: usize = 100_000;
 
-/// A walk over all committed offsets of a core, some of them a round. A group that commits first while the walk
-/// is under way is in the next one.
+/// A walk over all committed offsets of a core, some of them a round. What is committed for the first time while the
+/// walk is under way is in the next one; a group of more positions than a round, where that happens to it between two
+/// rounds, may have some measured twice and some in the next walk alone.
 #[derive(Default)]
 struct Walk {
     /// The groups that are left, with the partition of the offsets topic that keeps each.
@@ -61,6 +64,9 @@ impl Shard {
         }
         let positions = self.next_positions(walk, most);
         walk.measured.extend(self.lags_of(positions).await);
+        if walk.measured.len() >= KEPT_MAX {
+            walk.groups.clear();
+        }
         walk.groups.is_empty().then(|| std::mem::take(&mut walk.measured))
     }
 

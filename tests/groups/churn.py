@@ -62,7 +62,7 @@ class Churn:
         self.writer = Writer(self.group, self.topics)
         self.group.excuses = self.excused
         self.stopped = {}  # member -> when it goes on
-        self.fenced_once = set()  # members that were stopped past their session
+        self.paused = set()  # members that were ever stopped, perhaps past their session
         # Never touched, so that a mixed group is never empty: one that is may begin again, and its epochs at 1.
         self.anchor = None
         self.deeds = {}
@@ -76,7 +76,8 @@ class Churn:
                 self.anchor = group.start("confluent", protocol="classic")
                 group.settle(self.anchor)
             self.start()
-            self.start()
+            # In a mixed group one of each at least, so that it changes its kind.
+            self.start("consumer" if self.protocol == "mixed" else None)
             self.writer.start()
             group.wait("the first record", self.progress_from(0), 60)
             end = time.monotonic() + seconds
@@ -133,27 +134,25 @@ class Churn:
             member.send("leave")
         elif deed == "stop":
             member.stop()
-            seconds = self.chance.choice([0.3, 1, 5])
-            self.stopped[member] = time.monotonic() + seconds
-            if seconds > SESSION_MS / 1000:
-                self.fenced_once.add(member)
+            self.stopped[member] = time.monotonic() + self.chance.choice([0.3, 1, 5])
+            self.paused.add(member)
         self.let_go_on()
         time.sleep(self.chance.uniform(0, 0.5))  # the next deed comes at any moment of a rebalance
         if self.chance.random() < 0.5:
             self.group.wait("records are delivered under churn", self.progress_from(self.delivered()), 60)
 
-    def start(self):
-        protocol, kinds = self.protocol, KINDS.get(self.protocol)
+    def start(self, protocol=None):
+        protocol = protocol or self.protocol
         if protocol == "mixed":
             protocol = self.chance.choice(["classic", "consumer"])
-            kinds = CLASSIC_BESIDE_CONSUMER if protocol == "classic" else KINDS["consumer"]
+        kinds = CLASSIC_BESIDE_CONSUMER if (self.protocol, protocol) == ("mixed", "classic") else KINDS[protocol]
         client = self.chance.choices(list(kinds), list(kinds.values()))[0]
         self.group.start(client, protocol=protocol, commit=self.chance.choice(["sync", "sync", "async"]))
 
     def excused(self, member):
         """A group whose last consumer member is gone becomes classic. One that was fenced and comes back after that
         is told GROUP_ID_NOT_FOUND, by Apache Kafka too, and to its library that is the end."""
-        excused = self.protocol == "mixed" and member in self.fenced_once and member.heard("GROUP_ID_NOT_FOUND")
+        excused = self.protocol == "mixed" and member in self.paused and member.heard("GROUP_ID_NOT_FOUND")
         if excused:
             self.deeds["fenced for good"] = self.deeds.get("fenced for good", 0) + 1
         return excused
@@ -190,17 +189,19 @@ def main():
     work = Path(tempfile.mkdtemp(prefix="groups-"))
     plans = [("classic", seconds, 0), ("consumer", seconds, 0), ("mixed", seconds, 0),
              ("classic", 0, kills - 2 * (kills // 3)), ("consumer", 0, kills // 3), ("mixed", 0, kills // 3)]
-    if only := os.environ.get("CHURN_ONLY"):
-        plans = [plan for plan in plans if plan[0] == only]
+    only, installs = os.environ.get("CHURN_ONLY"), True
     for number, (protocol, lasting, deaths) in enumerate(plans):
+        if only not in (None, protocol) or not (lasting or deaths):
+            continue
         directory = work / str(number)
         directory.mkdir()
         broker = Broker(directory, OPTIONS)
         broker.start()
         began = time.monotonic()
         try:
-            if number == 0:
+            if installs:
                 first_use(broker, directory)
+                installs = False
             Churn(protocol, broker, directory, random.Random(seed + number)).run(lasting, deaths)
             broker.stop()
         except (Failed, KafkaException) as failure:

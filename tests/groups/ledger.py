@@ -12,6 +12,8 @@ It is a pure account: events go in by `take`, observations by `observed`, and co
 Partitions are pairs (topic, number). An owner is a member by its name, or by its instance if it is static.
 """
 
+TELLS_WITHIN_MS = 10_000
+
 
 class Ledger:
     def __init__(self, polite=False):
@@ -24,8 +26,8 @@ class Ledger:
         self.committed = {}  # partition -> the offset that was observed last
         self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
         self.by_member = {}  # (member, partition) -> the same of that member
-        self.sent_again = {}  # partition -> the lowest offset of an old commit that came behind a newer one
-        self.moved_back = []  # (partition, from, to): wrong unless a member did it
+        self.sent_again = {}  # partition -> old commits that came behind newer ones: (offset, when)
+        self.moved_back = []  # (partition, from, to, when): wrong unless a member did it just then
         self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "unsaid": 0, "observed": 0}
 
     def complain(self, what):
@@ -53,14 +55,14 @@ class Ledger:
             self.counts["unsaid" if error == "unsaid" else "refused" if error else "committed"] += 1
             for topic, partition, offset in event["offsets"]:
                 if not error:
-                    self.was_committed(member, event["how"], (topic, partition), offset)
+                    self.was_committed(member, event["how"], (topic, partition), offset, event.get("at", 0))
         elif kind == "left":
             self.gone(member)
 
-    def was_committed(self, member, how, at, offset):
+    def was_committed(self, member, how, at, offset, when):
         before = self.by_member.get((member, at), -1)
         if how == "async" and offset < before:
-            self.sent_again[at] = min(offset, self.sent_again.get(at, offset))
+            self.sent_again.setdefault(at, []).append((offset, when))
             self.reset({at: offset})
         else:
             self.by_member[member, at] = offset
@@ -106,13 +108,13 @@ class Ledger:
         return {at: max(self.acknowledged.get(at, -1), self.committed.get(at, -1))
                 for at in {*self.acknowledged, *self.committed}}
 
-    def observed(self, committed, floor):
-        """The group's committed offsets, asked for after `floor` was taken."""
+    def observed(self, committed, floor, when=0):
+        """The group's committed offsets, asked for after `floor` was taken; `when` in milliseconds since 1970."""
         self.counts["observed"] += 1
         for at, least in floor.items():
             found = committed.get(at, -1)
             if found < least:
-                self.moved_back.append((at, least, found))
+                self.moved_back.append((at, least, found, when))
         self.committed.update(committed)
 
     def reset(self, offsets):
@@ -130,8 +132,10 @@ class Ledger:
         """All lines have been read."""
         for overlap in self.overlaps:
             self.complain_of(overlap)
-        for at, least, found in self.moved_back:
-            if at not in self.sent_again or found < self.sent_again[at]:
+        for at, least, found, when in self.moved_back:
+            # It may have gone on from there when it is seen, and the member may tell a little later.
+            if not any(offset <= found and abs(when - told) < TELLS_WITHIN_MS
+                       for offset, told in self.sent_again.get(at, ())):
                 self.complain(f"the committed offset of {shown(at)} moved back from {least} to {found}")
         self.overlaps, self.moved_back = [], []
 

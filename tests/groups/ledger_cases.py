@@ -17,8 +17,8 @@ def records(partition, *offsets):
     return {"event": "records", "topic": partition[0], "partition": partition[1], "offsets": offsets}
 
 
-def committed(*offsets, how="sync", error=None):
-    return {"event": "committed", "how": how, "offsets": offsets, "error": error}
+def committed(*offsets, how="sync", error=None, at=0):
+    return {"event": "committed", "at": at, "how": how, "offsets": offsets, "error": error}
 
 
 def history(*lines, polite=False):
@@ -70,6 +70,13 @@ def an_acknowledged_commit_that_is_lost():
 def an_older_commit_that_returns_by_itself():
     ledger = history(("a", committed(("t", 0, 9), how="async")), ("a", committed(("t", 0, 12), how="async")))
     ledger.observed({T0: 9}, ledger.floor())
+    return ledger
+
+
+def a_loss_long_after_a_commit_was_sent_again():
+    ledger = history(("a", committed(("t", 0, 12), how="async")), ("a", committed(("t", 0, 9), how="async")),
+                     ("a", committed(("t", 0, 1000), how="async", at=60_000)))
+    ledger.observed({T0: 500}, ledger.floor(), when=61_000)
     return ledger
 
 
@@ -172,6 +179,7 @@ WRONG = {
     a_commit_that_moves_back: "the committed offset of t-0 moved back from 10 to 9",
     a_commit_that_vanishes: "the committed offset of t-0 moved back from 10 to -1",
     an_older_commit_that_returns_by_itself: "the committed offset of t-0 moved back from 12 to 9",
+    a_loss_long_after_a_commit_was_sent_again: "the committed offset of t-0 moved back from 1000 to 500",
     a_commit_of_another_member_that_returns: "the committed offset of t-0 moved back from 12 to 9",
     an_acknowledged_commit_that_is_lost: "the committed offset of t-0 moved back from 12 to 11",
     a_record_that_nobody_got: "t-0: 1 of 4 records were never delivered, the first at 1",

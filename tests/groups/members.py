@@ -251,7 +251,7 @@ class Group:
             floor = self.ledger.floor()
         found = self.committed()
         with self.changed:
-            self.ledger.observed(found, floor)
+            self.ledger.observed(found, floor, time.time_ns() // 1_000_000)
         return found
 
     def watch(self):

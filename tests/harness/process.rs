@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,9 +22,20 @@ pub fn scratch(name: &str) -> PathBuf {
     path
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on at this moment, another one each time, below those that outgoing connections get.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    const PORTS: std::ops::Range<u32> = 20_000..29_000;
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    // Where this process begins is as random as the port that the kernel chooses.
+    let begin = || {
+        let chosen =
+            TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        AtomicU32::new(u32::from(chosen) * 31)
+    };
+    let next = NEXT.get_or_init(begin);
+    let tried = PORTS.map(|_| PORTS.start + next.fetch_add(1, Ordering::Relaxed) % PORTS.len() as u32);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    tried.map(|port| port as u16).find(is_free).expect("a free port")
 }
 
 /// A build with the feature `faults`: the one that `FAULTY_THALWEG` names, or one made now, in a target

@@ -215,8 +215,8 @@ func franzMember(bootstrap string, options memberOptions, commands <-chan []stri
 	client := mustGet(kgo.NewClient(franzOptions(bootstrap, options, account)...))
 	say("started", nil)
 	// The library has the next member epoch before what it takes away is given up, which waits for the end of a round:
-	// an epoch counts when it was there a round ago.
-	generation, seen := int32(-1), int32(-1)
+	// an epoch counts when it has been there for a while.
+	generation, seen, since := int32(-1), int32(-1), time.Now()
 	for {
 		select {
 		case command := <-commands:
@@ -240,11 +240,12 @@ func franzMember(bootstrap string, options memberOptions, commands <-chan []stri
 			say("error", map[string]any{"text": err.Error()})
 		}
 		if _, now := client.GroupMetadata(); options.Protocol == "consumer" {
-			if now == seen && now != generation {
+			if now != seen {
+				seen, since = now, time.Now()
+			} else if now != generation && time.Since(since) > 200*time.Millisecond {
 				generation = now
 				say("generation", map[string]any{"generation": now})
 			}
-			seen = now
 		}
 		fetches.EachPartition(account.took)
 		if options.Commit == "sync" || options.Commit == "async" {
