@@ -1,7 +1,11 @@
 //! Retention, truncation, flushes, deletion.
 
 use super::*;
+use std::sync::Arc;
+
+use crate::storage::SegmentFile;
 use crate::storage::appender::Job;
+use crate::storage::open_files::Later;
 
 #[test]
 fn retention_takes_the_oldest_segments() {
@@ -216,6 +220,22 @@ fn the_recovery_point_rises_with_sealed_segments() {
         recovered.close().await.unwrap();
         log.close().await.unwrap();
         dump_with_kafka(&[&dir, &killed]);
+    });
+}
+
+#[test]
+fn spare_space_whose_file_cannot_be_opened_ends_no_log() {
+    on_core(|appender| async move {
+        let tmp = tempfile::tempdir().unwrap();
+        let log = open(&partition_dir(&tmp), &config(), unclean(), &appender).await;
+        append_written(&log, Made::default()).await;
+        log.trim(Later::Closed(tmp.path().join("cannot be opened")), 100);
+        append(&log, Made::default());
+        log.written_to(Offset(2)).await.unwrap();
+        // One that can be opened and not cut does.
+        log.trim(Later::Open(Arc::new(SegmentFile::open(Path::new("/dev/null")).unwrap())), 100);
+        append(&log, Made::default());
+        assert!(log.written_to(Offset(3)).await.is_err() && log.offline().is_some());
     });
 }
 
