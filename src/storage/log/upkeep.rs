@@ -230,6 +230,7 @@ impl Log {
         self.check_online()?;
         self.written_to(self.log_end.get()).await?;
         self.flush_wanted.set(self.flushed.get());
+        self.seal_wanted.set(false);
         self.idle().await;
         self.check_online()?;
         let work = self.state.borrow_mut().close_work(self.log_end.get());

@@ -112,7 +112,9 @@ impl Log {
                 jobs.into_iter().flatten().for_each(|job| self.appender.post(job));
                 self.set_written(run.end);
                 if run.rolled {
-                    // The segment before is complete: bring it to the device.
+                    // The segment before is complete: bring it to the device, indexes and all, which a flush
+                    // before it ended left out.
+                    self.seal_wanted.set(true);
                     self.want_flush(run.base);
                 }
             }
@@ -240,20 +242,25 @@ impl Log {
     pub(super) fn want_flush(self: &Rc<Self>, to: Offset) {
         let to = to.min(self.log_end.get());
         self.flush_wanted.set(self.flush_wanted.get().max(to));
-        if self.flush_wanted.get() > self.flushed.get() && !self.flushing.replace(true) {
+        if self.is_flush_wanted() && !self.flushing.replace(true) {
             glommio::spawn_local(self.clone().flush_wanted()).detach();
         }
     }
 
+    fn is_flush_wanted(&self) -> bool {
+        self.flush_wanted.get() > self.flushed.get() || self.seal_wanted.get()
+    }
+
     /// Flushes until nobody wants more; one at a time a log.
     async fn flush_wanted(self: Rc<Self>) {
-        while self.offline.borrow().is_none() && self.flushed.get() < self.flush_wanted.get() {
+        while self.offline.borrow().is_none() && self.is_flush_wanted() {
             if self.written_to(self.flush_wanted.get()).await.is_err() {
                 break;
             }
             let asked = self.flush_target().1;
             let slot = self.appender.flush_slot(asked).await;
             let to = self.flush_target().0;
+            self.seal_wanted.set(false);
             let work = self.state.borrow_mut().flush_work(to);
             let done = blocking(move || work.perform()).await;
             drop(slot);
