@@ -5,7 +5,7 @@
 //! socket takes more. After each piece the other tasks of the core have their turn.
 //! A pipe that holds bytes stays with its connection while the peer reads. Once the peer has stood still for
 //! [`PATIENCE`] the pipe is closed and makes room for another: the bytes are in the file, and are spliced
-//! again when the peer goes on. So peers that never read hold no pipe, nor anything else.
+//! again when the peer goes on. So peers that never read hold no pipe; the files of their slices stay open.
 //! Past [`PIPES_PER_CORE`] pieces are read into the core's one copy buffer and sent from there; what the
 //! socket does not take is read again later.
 

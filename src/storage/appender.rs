@@ -155,23 +155,25 @@ async fn perform(job: Job) {
     match job {
         Job::Reserve { log, base, from, bytes } => {
             let reserved = match log.file_of(base) {
+                Ok(Some(file)) => blocking(move || reserve(&file, from, bytes)).await,
                 // Without its file the write itself will tell.
-                Some(file) => {
-                    blocking(move || file.open().map_or(0, |file| reserve(&file, from, bytes))).await
-                }
-                None => 0,
+                Ok(None) | Err(_) => 0,
             };
             log.reserved(base, from, reserved);
         }
         Job::WriteBack { log, base, from, to } => {
-            if let Some(file) = log.file_of(base) {
-                blocking(move || file.open().map(|file| file.start_write_back(from, to - from)).ok()).await;
+            if let Ok(Some(file)) = log.file_of(base) {
+                blocking(move || file.start_write_back(from, to - from)).await;
             }
             log.wrote_back(base);
         }
         Job::Trim { log, base, bytes } => {
-            let Some(file) = log.file_of(base) else { return };
-            if let Err(error) = blocking(move || file.open()?.truncate(bytes)).await {
+            let trimmed = match log.file_of(base) {
+                Ok(Some(file)) => blocking(move || file.truncate(bytes)).await,
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = trimmed {
                 tracing::warn!(%error, "reserved space is not given back");
             }
         }

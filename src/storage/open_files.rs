@@ -4,7 +4,8 @@
 //! used for longest gives way (by second chance: one that was used since it was last looked at goes round
 //! once more). What counts is descriptors: a file that a slice in flight keeps open counts until the slice
 //! is gone, whoever holds it and wherever. While all of them are in flight a read is put off ([`Miss::Busy`]);
-//! a write opens its file all the same, so readers hold up nobody's write.
+//! a write opens its file all the same, and so does a look of the broker's own ([`past_bound`]): peers that do
+//! not read hold up neither writes nor lookups nor retention.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ const PASSED_OVER_MAX: usize = 1024;
 thread_local! {
     static CURRENT: RefCell<OpenFiles> = RefCell::new(OpenFiles {
         bound: BOUND_DEFAULT,
+        lifted: false,
         open: Arc::default(),
         kept: VecDeque::new(),
         clean_at: 0,
@@ -45,9 +47,21 @@ pub fn is_full() -> bool {
     CURRENT.with_borrow(|files| files.open.load(Ordering::Relaxed) >= files.bound)
 }
 
+/// Takes a look whose reads open their files whatever peers hold. For looks that keep no file in flight: what
+/// they opened gives way to the next file.
+pub fn past_bound<T>(look: impl FnOnce() -> T) -> T {
+    let lifted = |to| CURRENT.with_borrow_mut(|files| std::mem::replace(&mut files.lifted, to));
+    let before = lifted(true);
+    let looked = look();
+    lifted(before);
+    looked
+}
+
 /// One core's.
 struct OpenFiles {
     bound: usize,
+    /// Reads may go past the bound at this moment.
+    lifted: bool,
     /// Descriptors that are open, the ones in flight included; falls where the last user is done.
     open: Arc<AtomicUsize>,
     /// In the order in which they are looked at; those that were closed since are dropped on the way.
@@ -84,12 +98,17 @@ impl Handle {
         Some(file)
     }
 
-    /// The file, opened where it is not open. [`Miss::Busy`] where that would go past the bound.
+    /// The file, opened where it is not open. [`Miss::Busy`] where that would go past the bound, unless it is
+    /// lifted.
     pub fn get(&mut self, path: impl FnOnce() -> PathBuf) -> Result<Arc<SegmentFile>, Miss> {
         if let Some(file) = self.peek() {
             return Ok(file);
         }
-        match CURRENT.with_borrow_mut(|files| files.make_room(files.bound).then(|| files.open(&path()))) {
+        let opened = CURRENT.with_borrow_mut(|files| {
+            let may_open = files.make_room(files.bound) || files.lifted;
+            may_open.then(|| files.open(&path()))
+        });
+        match opened {
             None => Err(Miss::Busy),
             Some(Err(error)) if is_out_of_files(&error) => Err(Miss::Busy),
             Some(Err(error)) => Err(error.into()),

@@ -126,7 +126,8 @@ impl Loader<'_> {
         let names = self.finish_swaps(names)?;
         loaded.epochs = self.read_epochs()?;
         let stored_epochs = loaded.epochs.clone();
-        let (segments, log_end) = self.load_segments(&names, &mut loaded.epochs)?;
+        let recovery_point = self.trusted_to(&names);
+        let (segments, log_end) = self.load_segments(&names, recovery_point, &mut loaded.epochs)?;
         (loaded.segments, loaded.log_end) = (segments, log_end.unwrap_or(self.opening.log_start));
         if loaded.log_end < self.opening.log_start {
             tracing::warn!(dir = %self.dir.display(), end = %loaded.log_end, start = %self.opening.log_start,
@@ -141,7 +142,7 @@ impl Loader<'_> {
         loaded.log_start = self.opening.log_start.max(first);
         loaded.recovery_point = match self.opening.clean {
             true => loaded.log_end,
-            false => self.opening.recovery_point.min(loaded.log_end).max(loaded.log_start),
+            false => recovery_point.min(loaded.log_end).max(loaded.log_start),
         };
         loaded.epochs.truncate_from_end(loaded.log_end);
         loaded.epochs.truncate_from_start(self.opening.log_start);
@@ -235,17 +236,26 @@ impl Loader<'_> {
         Ok(self.names()?.unwrap_or_default())
     }
 
+    /// The recovery point, or the base of the segment that ends there where that may not be sealed: it was
+    /// flushed before it ended. A flush that seals a segment writes the snapshot of its end thereafter.
+    fn trusted_to(&self, names: &[String]) -> Offset {
+        let point = self.opening.recovery_point;
+        let bases = bases_of(names);
+        let is_sealed = || path_of(self.dir, point, SNAPSHOT_SUFFIX).exists();
+        match bases.range(..point.0).next_back() {
+            Some(base) if bases.contains(&point.0) && !is_sealed() => Offset(*base),
+            _ => point,
+        }
+    }
+
     /// Loads and where needed mends the segments; gives them and the offset after the last batch.
     fn load_segments(
         &self,
         names: &[String],
+        recovery_point: Offset,
         epochs: &mut Epochs,
     ) -> Result<(Vec<Stored>, Option<Offset>), StorageError> {
-        let bases: BTreeSet<i64> = names
-            .iter()
-            .filter(|name| name.ends_with(LOG_SUFFIX))
-            .filter_map(|name| offset_of(name))
-            .collect();
+        let bases = bases_of(names);
         for name in names {
             let is_index = name.ends_with(INDEX_SUFFIX) || name.ends_with(TIME_INDEX_SUFFIX);
             if is_index && offset_of(name).is_some_and(|base| !bases.contains(&base)) {
@@ -262,8 +272,7 @@ impl Loader<'_> {
         let newest = stored.len().saturating_sub(1);
         let unsure: Vec<bool> = (0..stored.len())
             .map(|i| {
-                let reaches_past =
-                    bases.get(i + 1).is_none_or(|next_base| *next_base > self.opening.recovery_point.0);
+                let reaches_past = bases.get(i + 1).is_none_or(|next_base| *next_base > recovery_point.0);
                 !self.opening.clean && reaches_past || stored[i].1
             })
             .collect();
@@ -568,6 +577,11 @@ impl Loader<'_> {
         }
         Ok(headers)
     }
+}
+
+/// The base offsets of the segments among files of these names.
+fn bases_of(names: &[String]) -> BTreeSet<i64> {
+    names.iter().filter(|name| name.ends_with(LOG_SUFFIX)).filter_map(|name| offset_of(name)).collect()
 }
 
 /// The base offset in a file's name.

@@ -66,7 +66,8 @@ pub struct Segment {
     pub used_in: u32,
     /// The files hold all that they should and nothing more.
     pub sealed: bool,
-    /// All that was written is on the device, and the indexes with it where the segment is sealed.
+    /// All that was written is on the device, and the indexes with it where the segment is sealed. What was
+    /// flushed before it ended is synced and not sealed.
     pub synced: bool,
     /// Blocks are reserved up to this byte.
     reserved_end: u64,

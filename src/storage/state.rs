@@ -285,9 +285,11 @@ impl State {
         let mut segments = Vec::new();
         for index in 0..self.segments.len() {
             let segment = &self.segments[index];
-            if segment.base < to && !segment.synced && segment.on_disk == OnDisk::Present {
-                let is_whole = segment.written == segment.size;
-                segments.push(self.segment_flush(index, index < newest && is_whole));
+            let has_ended = index < newest && segment.written == segment.size;
+            // What was flushed before it ended is synced, and still to be sealed.
+            let is_due = !segment.synced || has_ended && !segment.sealed;
+            if segment.base < to && is_due && segment.on_disk == OnDisk::Present {
+                segments.push(self.segment_flush(index, has_ended));
             }
         }
         let (due, later) = std::mem::take(&mut self.unwritten_snapshots)

@@ -61,6 +61,8 @@ pub struct Log {
     quick_writes_wanted: Cell<u32>,
     dirty: Cell<bool>,
     flush_wanted: Cell<Offset>,
+    /// A segment ended below `flush_wanted`: the next flush seals it, also where it is flushed already.
+    seal_wanted: Cell<bool>,
     flushing: Cell<bool>,
     pub(super) waiting_written: Waiting,
     pub(super) waiting_flushed: Waiting,
@@ -134,6 +136,7 @@ impl Log {
             quick_writes_wanted: Cell::new(0),
             dirty: Cell::new(false),
             flush_wanted: Cell::default(),
+            seal_wanted: Cell::new(false),
             flushing: Cell::new(false),
             waiting_written: Waiting::default(),
             waiting_flushed: Waiting::default(),

@@ -7,6 +7,7 @@ use super::Log;
 use crate::protocol::batch::BatchHeader;
 use crate::storage::errors::StorageError;
 use crate::storage::file::{Cold, FILES_PAUSE, Miss, blocking};
+use crate::storage::open_files::past_bound;
 use crate::storage::reader::{ReadError, Slice};
 use crate::storage::state::State;
 use crate::types::{LeaderEpoch, Offset};
@@ -116,7 +117,8 @@ impl Log {
         .await
     }
 
-    /// Repeats a look into the state until all that it needs is in memory.
+    /// Repeats a look into the state until all that it needs is in memory. It waits for no peer's slices, and
+    /// gives none itself.
     pub(super) async fn warmly<T>(
         &self,
         look: impl Fn(&mut State) -> Result<T, Miss>,
@@ -132,10 +134,11 @@ impl Log {
     ) -> Result<T, StorageError> {
         loop {
             self.check_online()?;
-            let looked = look(&mut self.state.borrow_mut());
+            let looked = past_bound(|| look(&mut self.state.borrow_mut()));
             match looked {
                 Ok(found) => return Ok(found),
                 Err(Miss::Cold(cold)) => self.bring(cold, bytes_min).await?,
+                // The process has no descriptor left.
                 Err(Miss::Busy) => self.room().await,
                 Err(Miss::Io(error)) => return Err(StorageError::io("read", &self.dir(), &error)),
             }

@@ -66,16 +66,19 @@ impl Log {
     }
 
     /// Gives the reserved space behind the newest segment back; writes wait, as a cut must not meet them.
-    fn trim(self: &Rc<Self>, file: Later, bytes: u64) {
+    pub(in crate::storage) fn trim(self: &Rc<Self>, file: Later, bytes: u64) {
         self.writes_wait.set(true);
         let log = self.clone();
         glommio::spawn_local(async move {
-            let trimmed = blocking(move || file.open()?.truncate(bytes)).await;
+            let trimmed = blocking(move || file.open().map(|file| file.truncate(bytes))).await;
             log.writes_wait.set(false);
             match trimmed {
-                Ok(()) => log.write_staged(),
-                Err(error) => log.go_offline(StorageError::io("trim", &log.dir(), &error)),
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return log.go_offline(StorageError::io("trim", &log.dir(), &error)),
+                // Nothing was touched; where the file is gone the next write tells.
+                Err(error) => tracing::warn!(log = &*log.name, %error, "reserved space is not given back"),
             }
+            log.write_staged();
         })
         .detach();
     }
@@ -227,6 +230,7 @@ impl Log {
         self.check_online()?;
         self.written_to(self.log_end.get()).await?;
         self.flush_wanted.set(self.flushed.get());
+        self.seal_wanted.set(false);
         self.idle().await;
         self.check_online()?;
         let work = self.state.borrow_mut().close_work(self.log_end.get());

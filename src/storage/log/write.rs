@@ -9,13 +9,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Log;
 use crate::storage::appender::{self, Job};
 use crate::storage::errors::StorageError;
-use crate::storage::file::{FILES_PATIENCE, FILES_PAUSE, blocking, is_out_of_files};
-use crate::storage::open_files::Later;
+use crate::storage::file::{FILES_PATIENCE, FILES_PAUSE, SegmentFile, blocking, is_out_of_files};
 use crate::storage::segment::{LOG_SUFFIX, OnDisk, path_of};
 use crate::storage::state::{OffCore, Run};
 use crate::storage::waiting::WaitFor;
@@ -112,7 +112,9 @@ impl Log {
                 jobs.into_iter().flatten().for_each(|job| self.appender.post(job));
                 self.set_written(run.end);
                 if run.rolled {
-                    // The segment before is complete: bring it to the device.
+                    // The segment before is complete: bring it to the device, indexes and all, which a flush
+                    // before it ended left out.
+                    self.seal_wanted.set(true);
                     self.want_flush(run.base);
                 }
             }
@@ -186,23 +188,28 @@ impl Log {
             return;
         };
         segment.reserving = false;
-        if base == newest_base && self.offline.borrow().is_none() {
+        let is_online = self.offline.borrow().is_none();
+        if base == newest_base && is_online {
             segment.reserved(from, bytes);
             return;
         }
         appender::release(bytes);
         // Too late: the segment ends already. Nothing writes to it any more once it is whole.
-        if base != newest_base && segment.written == segment.size {
+        if base != newest_base && is_online && segment.written == segment.size {
             let bytes = u64::from(segment.written);
             self.appender.post(Job::Trim { log: self.clone(), base, bytes });
         }
     }
 
-    /// A segment's file for work off the core; none where the segment is gone.
-    pub(in crate::storage) fn file_of(&self, base: Offset) -> Option<Later> {
-        let state = self.state.borrow();
-        let segment = state.segments.iter().find(|segment| segment.base == base)?;
-        Some(segment.file_later(&state.dir))
+    /// A segment's file for work off the core, opened here: by its path another log's file could be met, once
+    /// this one is deleted and made anew. None where the segment is gone or the log is offline.
+    pub(in crate::storage) fn file_of(&self, base: Offset) -> io::Result<Option<Arc<SegmentFile>>> {
+        if self.offline.borrow().is_some() {
+            return Ok(None);
+        }
+        let state = &mut *self.state.borrow_mut();
+        let segment = state.segments.iter_mut().find(|segment| segment.base == base);
+        segment.map(|segment| segment.open_to_write(&state.dir, state.turn)).transpose()
     }
 
     /// Write-back was started (called by the background loop).
@@ -235,20 +242,25 @@ impl Log {
     pub(super) fn want_flush(self: &Rc<Self>, to: Offset) {
         let to = to.min(self.log_end.get());
         self.flush_wanted.set(self.flush_wanted.get().max(to));
-        if self.flush_wanted.get() > self.flushed.get() && !self.flushing.replace(true) {
+        if self.is_flush_wanted() && !self.flushing.replace(true) {
             glommio::spawn_local(self.clone().flush_wanted()).detach();
         }
     }
 
+    fn is_flush_wanted(&self) -> bool {
+        self.flush_wanted.get() > self.flushed.get() || self.seal_wanted.get()
+    }
+
     /// Flushes until nobody wants more; one at a time a log.
     async fn flush_wanted(self: Rc<Self>) {
-        while self.offline.borrow().is_none() && self.flushed.get() < self.flush_wanted.get() {
+        while self.offline.borrow().is_none() && self.is_flush_wanted() {
             if self.written_to(self.flush_wanted.get()).await.is_err() {
                 break;
             }
             let asked = self.flush_target().1;
             let slot = self.appender.flush_slot(asked).await;
             let to = self.flush_target().0;
+            self.seal_wanted.set(false);
             let work = self.state.borrow_mut().flush_work(to);
             let done = blocking(move || work.perform()).await;
             drop(slot);

@@ -82,6 +82,53 @@ fn slices_in_flight_keep_their_files_and_put_other_reads_off() {
 }
 
 #[test]
+fn peers_that_do_not_read_hold_up_no_lookup_and_no_retention() {
+    on_core(|appender| async move {
+        const BOUND: usize = 4;
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = partition_dir(&tmp);
+        let config = LogConfig { retention_ms: 1_000, ..small_segments() };
+        let log = open(&dir, &config, unclean(), &appender).await;
+        for i in 0..100 {
+            append_written(&log, Made { value_bytes: 200, timestamp: NOW + i, ..Made::default() }).await;
+        }
+        log.close().await.unwrap();
+        // What the segments' largest timestamps are is in their files again.
+        let log = open(&dir, &config, clean(&log), &appender).await;
+        set_bound(BOUND);
+        let mut held_back = Vec::new();
+        for offset in (0..).step_by(10) {
+            match log.read(Offset(offset), log.written(), 1, true) {
+                Ok(slice) => held_back.extend(slice),
+                Err(ReadError::Cold(cold)) => log.warm(cold).await.unwrap(),
+                Err(ReadError::Busy) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let looks = async {
+            let found = log.offset_for_timestamp(NOW + 50).await.unwrap().unwrap();
+            assert_eq!((found.0, found.1), (NOW + 50, Offset(50)));
+            let found = log.max_timestamp().await.unwrap().unwrap();
+            assert_eq!((found.0, found.1), (NOW + 99, Offset(99)));
+            let header = log.header_at(Offset(77)).await.unwrap().unwrap();
+            assert_eq!(header.base_offset(), Offset(77));
+            assert!(held() <= BOUND + 1, "{} are open", held());
+            assert!(log.retain(log.written(), NOW + 1_060).await.unwrap() > 0);
+            assert!((50..=60).contains(&log.log_start().0), "{}", log.log_start());
+        };
+        let too_long = async {
+            glommio::timer::sleep(Duration::from_secs(10)).await;
+            panic!("a look of the broker's own waits for peers");
+        };
+        futures_lite::future::or(looks, too_long).await;
+        assert!(matches!(log.read(Offset(90), log.written(), 1, true), Err(ReadError::Busy)), "a peer waits");
+        assert!(held() <= BOUND, "{} are open", held());
+        drop(held_back);
+        log.close().await.unwrap();
+    });
+}
+
+#[test]
 fn more_logs_are_written_than_files_may_be_open() {
     on_core(|appender| async move {
         const BOUND: usize = 4;

@@ -94,6 +94,66 @@ fn damage_in_the_middle_ends_the_log_there() {
     });
 }
 
+/// As after a kill of the process: opens what is in `dir` and looks every batch up by its time.
+async fn finds_all_by_time(dir: &Path, recovery_point: Offset, appender: &Rc<Appender>) {
+    let opening = Opening { recovery_point, ..unclean() };
+    let log = open(dir, &small_segments(), opening, appender).await;
+    for i in 0..log.log_end().0 {
+        let found = log.offset_for_timestamp(NOW + i).await.unwrap();
+        assert_eq!(found.map(|found| (found.0, found.1)), Some((NOW + i, Offset(i))));
+    }
+    log.close().await.unwrap();
+}
+
+#[test]
+fn a_segment_that_was_flushed_before_it_ended_is_sealed_all_the_same() {
+    on_core(|appender| async move {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = partition_dir(&tmp);
+        let log = open(&dir, &small_segments(), unclean(), &appender).await;
+        let made = |i| Made { value_bytes: 300, timestamp: NOW + i, ..Made::default() };
+        // Flushes meet every roll.
+        for i in 0..10 {
+            append_written(&log, made(i)).await;
+            log.flush().await.unwrap();
+        }
+        let killed = tmp.path().join("killed").join("t-0");
+        copy_dir(&dir, &killed);
+        finds_all_by_time(&killed, log.flushed(), &appender).await;
+        // Nobody asks for a flush behind the roll.
+        let unrolled = tmp.path().join("unrolled").join("t-0");
+        let segments = log.segment_count();
+        for i in 10.. {
+            copy_dir(&dir, &unrolled);
+            append_written(&log, made(i)).await;
+            if log.segment_count() > segments {
+                break;
+            }
+            log.flush().await.unwrap();
+        }
+        let rolled_at = log.log_end().0 - 1;
+        let snapshot = dir.join(format!("{rolled_at:020}.snapshot"));
+        let began = std::time::Instant::now();
+        while !snapshot.exists() {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "the roll brings the old segment to the device"
+            );
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        let killed = tmp.path().join("killed-later").join("t-0");
+        copy_dir(&dir, &killed);
+        finds_all_by_time(&killed, Offset(rolled_at), &appender).await;
+        // A kill when the new segment was just made.
+        for suffix in [".log", ".index", ".timeindex"] {
+            std::fs::write(unrolled.join(format!("{rolled_at:020}{suffix}")), "").unwrap();
+        }
+        finds_all_by_time(&unrolled, Offset(rolled_at), &appender).await;
+        log.close().await.unwrap();
+        dump_with_kafka(&[&dir, &killed, &unrolled]);
+    });
+}
+
 #[test]
 fn recovery_rebuilds_lost_indexes_and_epochs() {
     on_core(|appender| async move {

@@ -1,6 +1,11 @@
 //! Retention, truncation, flushes, deletion.
 
 use super::*;
+use std::sync::Arc;
+
+use crate::storage::SegmentFile;
+use crate::storage::appender::Job;
+use crate::storage::open_files::Later;
 
 #[test]
 fn retention_takes_the_oldest_segments() {
@@ -219,6 +224,22 @@ fn the_recovery_point_rises_with_sealed_segments() {
 }
 
 #[test]
+fn spare_space_whose_file_cannot_be_opened_ends_no_log() {
+    on_core(|appender| async move {
+        let tmp = tempfile::tempdir().unwrap();
+        let log = open(&partition_dir(&tmp), &config(), unclean(), &appender).await;
+        append_written(&log, Made::default()).await;
+        log.trim(Later::Closed(tmp.path().join("cannot be opened")), 100);
+        append(&log, Made::default());
+        log.written_to(Offset(2)).await.unwrap();
+        // One that can be opened and not cut does.
+        log.trim(Later::Open(Arc::new(SegmentFile::open(Path::new("/dev/null")).unwrap())), 100);
+        append(&log, Made::default());
+        assert!(log.written_to(Offset(3)).await.is_err() && log.offline().is_some());
+    });
+}
+
+#[test]
 fn a_deleted_log_is_renamed_and_then_gone() {
     on_core(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
@@ -241,6 +262,41 @@ fn a_deleted_log_is_renamed_and_then_gone() {
         }
         assert_eq!(batches(&again, 0).await.len(), 1);
         again.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_a_deleted_log_left_to_be_done_spares_the_log_made_anew() {
+    glommio::LocalExecutor::default().run(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = partition_dir(&tmp);
+        let appender = Appender::new();
+        let writer = glommio::spawn_local(appender.clone().run());
+        let log = open(&dir, &small_segments(), unclean(), &appender).await;
+        for _ in 0..10 {
+            append_written(&log, Made { value_bytes: 200, ..Made::default() }).await;
+        }
+        assert!(log.segment_count() > 1);
+        log.flush().await.unwrap();
+        // The first segment's turn comes late, as on a slow device.
+        appender.post(Job::Reserve { log: log.clone(), base: Offset(0), from: 1000, bytes: 4096 });
+        appender.post(Job::Trim { log: log.clone(), base: Offset(0), bytes: 700 });
+        log.delete().await.unwrap();
+        let again = open(&dir, &config(), unclean(), &appender).await;
+        for _ in 0..10 {
+            append_written(&again, Made { value_bytes: 200, ..Made::default() }).await;
+        }
+        let background = glommio::spawn_local(appender.clone().run_background());
+        while Rc::strong_count(&log) > 1 {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        let file = dir.join("00000000000000000000.log");
+        assert_eq!(std::fs::metadata(file).unwrap().len(), again.size_bytes());
+        assert_eq!(batches(&again, 0).await.len(), 10);
+        again.close().await.unwrap();
+        appender.stop();
+        writer.await;
+        background.await;
     });
 }
 
