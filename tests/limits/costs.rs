@@ -27,6 +27,18 @@ impl Usage {
         all.min_by_key(|usage| usage.cpu).expect("at least one window")
     }
 
+    /// Two processes in the same window, that in which the first used least beyond the second.
+    pub fn side_by_side(windows: usize, [first, second]: [u32; 2], window: Duration) -> (Usage, Usage) {
+        let both = |_| {
+            let first = std::thread::spawn(move || Usage::measure(first, window));
+            let second = Usage::measure(second, window);
+            (first.join().expect("the process runs"), second)
+        };
+        let beyond =
+            |(first, second): &(Usage, Usage)| first.cpu.as_nanos() as i128 - second.cpu.as_nanos() as i128;
+        (0..windows).map(both).min_by_key(beyond).expect("at least one window")
+    }
+
     fn measure(process: u32, window: Duration) -> Usage {
         let (began, before) = (Instant::now(), schedule(process).0);
         std::thread::sleep(window);
