@@ -4,7 +4,8 @@
    polite history, where no member dies or is paused, it has at most one owner at any time as well.
 2. A committed offset never moves back by itself, and no commit that was acknowledged is lost. A member's own doing
    is another matter: librdkafka sends an asynchronous commit again that was under way when the connection broke,
-   behind the newer ones that it has sent meanwhile.
+   behind the newer ones that it has sent meanwhile; franz-go gives one up for the next, which may come by another
+   connection and so before it.
 3. Every record is delivered to some member at least once.
 4. After everything stopped, lag is zero: what is committed is the end of the log.
 
@@ -26,7 +27,7 @@ class Ledger:
         self.committed = {}  # partition -> the offset that was observed last
         self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
         self.by_member = {}  # (member, partition) -> the same of that member
-        self.sent_again = {}  # partition -> old commits that came behind newer ones: (offset, when)
+        self.overtaken = {}  # partition -> old commits that came, or may come, behind newer ones: (offset, when)
         self.moved_back = []  # (partition, from, to, when): wrong unless a member did it just then
         self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "unsaid": 0, "observed": 0}
 
@@ -54,7 +55,9 @@ class Ledger:
             error = event.get("error")
             self.counts["unsaid" if error == "unsaid" else "refused" if error else "committed"] += 1
             for topic, partition, offset in event["offsets"]:
-                if not error:
+                if error == "context canceled":
+                    self.overtaken.setdefault((topic, partition), []).append((offset, event.get("at", 0)))
+                elif not error:
                     self.was_committed(member, event["how"], (topic, partition), offset, event.get("at", 0))
         elif kind == "left":
             self.gone(member)
@@ -62,7 +65,7 @@ class Ledger:
     def was_committed(self, member, how, at, offset, when):
         before = self.by_member.get((member, at), -1)
         if how == "async" and offset < before:
-            self.sent_again.setdefault(at, []).append((offset, when))
+            self.overtaken.setdefault(at, []).append((offset, when))
             self.reset({at: offset})
         else:
             self.by_member[member, at] = offset
@@ -115,7 +118,14 @@ class Ledger:
             found = committed.get(at, -1)
             if found < least:
                 self.moved_back.append((at, least, found, when))
+                if self.was_overtaken(at, found, when):
+                    self.reset({at: found})
         self.committed.update(committed)
+
+    def was_overtaken(self, at, found, when):
+        """It may have gone on from there when it is seen, and the member may tell a little later."""
+        return any(offset <= found and abs(when - told) < TELLS_WITHIN_MS
+                   for offset, told in self.overtaken.get(at, ()))
 
     def reset(self, offsets):
         """Offsets were set on purpose."""
@@ -133,9 +143,7 @@ class Ledger:
         for overlap in self.overlaps:
             self.complain_of(overlap)
         for at, least, found, when in self.moved_back:
-            # It may have gone on from there when it is seen, and the member may tell a little later.
-            if not any(offset <= found and abs(when - told) < TELLS_WITHIN_MS
-                       for offset, told in self.sent_again.get(at, ())):
+            if not self.was_overtaken(at, found, when):
                 self.complain(f"the committed offset of {shown(at)} moved back from {least} to {found}")
         self.overlaps, self.moved_back = [], []
 

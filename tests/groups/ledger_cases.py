@@ -80,6 +80,13 @@ def a_loss_long_after_a_commit_was_sent_again():
     return ledger
 
 
+def a_refused_commit_that_counts():
+    ledger = history(("a", committed(("t", 0, 9), how="async", error="ILLEGAL_GENERATION")),
+                     ("a", committed(("t", 0, 12), how="async")))
+    ledger.observed({T0: 9}, ledger.floor())
+    return ledger
+
+
 def a_commit_of_another_member_that_returns():
     ledger = history(("a", committed(("t", 0, 12), how="async")), ("b", committed(("t", 0, 9), how="async")))
     ledger.observed({T0: 9}, ledger.floor())
@@ -149,6 +156,14 @@ def fine_an_asynchronous_commit_that_is_sent_again():
     return ledger
 
 
+def fine_an_asynchronous_commit_that_was_given_up_and_comes_late():
+    ledger = history(("a", committed(("t", 0, 9), how="async", error="context canceled")),
+                     ("a", committed(("t", 0, 12), how="async")))
+    ledger.observed({T0: 9}, ledger.floor())
+    ledger.observed({T0: 10}, ledger.floor())
+    return ledger
+
+
 def fine_a_static_member_that_returns():
     ledger = Ledger()
     ledger.take("a", assigned(T0, generation=1), instance="one")
@@ -180,6 +195,7 @@ WRONG = {
     a_commit_that_vanishes: "the committed offset of t-0 moved back from 10 to -1",
     an_older_commit_that_returns_by_itself: "the committed offset of t-0 moved back from 12 to 9",
     a_loss_long_after_a_commit_was_sent_again: "the committed offset of t-0 moved back from 1000 to 500",
+    a_refused_commit_that_counts: "the committed offset of t-0 moved back from 12 to 9",
     a_commit_of_another_member_that_returns: "the committed offset of t-0 moved back from 12 to 9",
     an_acknowledged_commit_that_is_lost: "the committed offset of t-0 moved back from 12 to 11",
     a_record_that_nobody_got: "t-0: 1 of 4 records were never delivered, the first at 1",
