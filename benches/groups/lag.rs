@@ -34,7 +34,7 @@ pub fn measure(dir: PathBuf) -> Figures {
         let appender = Appender::new();
         let writer = glommio::spawn_local(appender.clone().run());
         write(&dir, &appender).await;
-        let log = open(&dir, &appender).await;
+        let log = open(&dir, LogConfig::default(), &appender).await;
         let files: Vec<PathBuf> = fs::read_dir(&dir).expect("the log").flatten().map(|f| f.path()).collect();
         let time_index =
             files.iter().find(|f| f.extension().is_some_and(|e| e == "timeindex")).expect("an index");
@@ -51,7 +51,8 @@ pub fn measure(dir: PathBuf) -> Figures {
     })
 }
 
-async fn open(dir: &Path, appender: &Rc<Appender>) -> Rc<Log> {
+/// A log of its own, after a clean stop.
+pub async fn open(dir: &Path, config: LogConfig, appender: &Rc<Appender>) -> Rc<Log> {
     let opening = Opening {
         clean: true,
         recovery_point: Offset::ZERO,
@@ -59,12 +60,12 @@ async fn open(dir: &Path, appender: &Rc<Appender>) -> Rc<Log> {
         topic_id: None,
         progress: None,
     };
-    Log::open(dir.to_owned(), Rc::new(LogConfig::default()), opening, appender).await.expect("a log")
+    Log::open(dir.to_owned(), Rc::new(config), opening, appender).await.expect("a log")
 }
 
 /// A segment of batches of one record, a millisecond apart.
 async fn write(dir: &Path, appender: &Rc<Appender>) {
-    let log = open(dir, appender).await;
+    let log = open(dir, LogConfig::default(), appender).await;
     let begin_ms = clock::wall_ms() - BATCHES;
     for n in 0..BATCHES {
         let mut batch = BatchBuilder::new();

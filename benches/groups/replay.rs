@@ -14,7 +14,7 @@ use rustix::fs::Advice;
 use thalweg::clock;
 use thalweg::protocol::batch::BatchBuilder;
 use thalweg::protocol::stored::group::{OffsetCommitKey, OffsetCommitValue, Record};
-use thalweg::storage::{Appender, Log, LogConfig, Opening};
+use thalweg::storage::{Appender, LogConfig};
 use thalweg::types::{LeaderEpoch, Offset, PartitionId};
 
 use super::SETTINGS;
@@ -76,15 +76,8 @@ pub fn make(dir: &Path, shape: Shape) -> u64 {
 }
 
 async fn write(path: &Path, shape: Shape, appender: &Rc<Appender>) {
-    let opening = Opening {
-        clean: true,
-        recovery_point: Offset::ZERO,
-        log_start: Offset::ZERO,
-        topic_id: None,
-        progress: None,
-    };
     let config = LogConfig { segment_bytes: 100 << 20, ..LogConfig::default() };
-    let log = Log::open(path.to_owned(), Rc::new(config), opening, appender).await.expect("a log");
+    let log = super::lag::open(path, config, appender).await;
     let epoch = log.latest_epoch().unwrap_or(LeaderEpoch(0));
     let now_ms = clock::wall_ms();
     for batch in 0..COMMITS / shape.batch_records {

@@ -12,17 +12,20 @@ pub async fn handle(context: &Context, asked: DeleteGroupsRequest, _version: i16
     let mut names = asked.groups_names;
     names.retain(|name| seen.insert(name.clone()));
     let mut results = Vec::with_capacity(names.len());
-    let parts = super::groups_by_coordinator(context, names);
+    let ids = super::by_coordinator(context, names);
     let deleted = context
         .shard
-        .ask_groups(parts.clone(), |ids| &ids[0], |ids, groups, _, outcome| groups.delete(&ids, outcome))
+        .ask_groups(
+            ids.clone(),
+            |id| id,
+            |id, groups, _, outcome| groups.delete(std::slice::from_ref(&id), outcome),
+        )
         .await;
-    for (ids, deleted) in parts.into_iter().zip(deleted) {
+    for (id, deleted) in ids.into_iter().zip(deleted) {
         match deleted {
             Ok(deleted) => results.extend(deleted),
-            Err(unavailable) => results.extend(ids.into_iter().map(|id| {
-                DeletableGroupResult::default().with_group_id(id).with_error_code(unavailable.code())
-            })),
+            Err(unavailable) => results
+                .push(DeletableGroupResult::default().with_group_id(id).with_error_code(unavailable.code())),
         }
     }
     DeleteGroupsResponse::default().with_results(results)

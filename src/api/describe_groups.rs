@@ -11,15 +11,19 @@ const OPERATIONS_FROM: i16 = 3;
 
 pub async fn handle(context: &Context, asked: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
     let mut described = Vec::with_capacity(asked.groups.len());
-    let parts = super::groups_by_coordinator(context, asked.groups);
+    let ids = super::by_coordinator(context, asked.groups);
     let found = context
         .shard
-        .ask_groups(parts.clone(), |ids| &ids[0], move |ids, groups, _, _| groups.describe(&ids, version))
+        .ask_groups(
+            ids.clone(),
+            |id| id,
+            move |id, groups, _, _| groups.describe(std::slice::from_ref(&id), version),
+        )
         .await;
-    for (ids, found) in parts.into_iter().zip(found) {
+    for (id, found) in ids.into_iter().zip(found) {
         match found {
             Ok(groups) => described.extend(groups),
-            Err(unavailable) => described.extend(ids.into_iter().map(|id| refused(id, unavailable.code()))),
+            Err(unavailable) => described.push(refused(id, unavailable.code())),
         }
     }
     if version >= OPERATIONS_FROM && asked.include_authorized_operations {

@@ -12,11 +12,11 @@ use kafka_protocol::messages::offset_commit_request::{
 };
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, GroupId, JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
-    TopicName,
+    ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, JoinGroupRequest, OffsetCommitRequest,
+    OffsetFetchRequest, TopicName,
 };
 
-use super::{Context, consumer_group_describe, join_group, offset_commit, offset_fetch};
+use super::{Context, consumer_group_describe, describe_groups, join_group, offset_commit, offset_fetch};
 use crate::group::{Groups, OFFSETS_TOPIC};
 use crate::protocol::wire::StrBytes;
 use crate::runtime::tasks::{self, Queue};
@@ -168,6 +168,11 @@ fn several_groups_are_answered_in_the_order_of_the_request() {
         let told = fetch(&client, &over_and_over).await;
         assert!(told[..17].iter().all(|told| told.2 == Some(7)), "{told:?}");
         assert!(told[17..].iter().all(|told| told.1 == ResponseError::InvalidRequest.code()), "{told:?}");
+        let request =
+            DescribeGroupsRequest::default().with_groups(over_and_over.iter().map(|g| group_id(g)).collect());
+        let told = describe_groups::handle(&client, request, 5).await.groups;
+        let refused = ResponseError::InvalidRequest.code();
+        assert_eq!(told.iter().filter(|told| told.error_code == refused).count(), 83);
         let names: Vec<String> = (0..200).map(|n| format!("g{n}")).collect();
         let all: Vec<&str> = names.iter().map(String::as_str).collect();
         let told = fetch(&client, &all).await;

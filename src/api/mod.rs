@@ -114,8 +114,8 @@ const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 /// The operations on a group.
 const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
-/// The groups of a request by the coordinator that keeps them, in the order of their first.
-fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupId>> {
+/// The groups of a request, those of one coordinator together, in the order of their first.
+fn by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<GroupId> {
     let mut parts: Vec<Vec<GroupId>> = Vec::new();
     let mut places = AHashMap::new();
     for id in ids {
@@ -125,7 +125,7 @@ fn groups_by_coordinator(context: &Context, ids: Vec<GroupId>) -> Vec<Vec<GroupI
             None => parts.push(vec![id]),
         }
     }
-    parts
+    parts.concat()
 }
 
 /// Whether the cluster's level of `group.version` and this broker's configuration let consumer groups be.
