@@ -2,12 +2,12 @@
 //! more than one has work: background work never shows in the tail of requests.
 //!
 //! A background task yields often (`glommio::yield_if_needed`); a queue that has used its turn of
-//! [`TURN`] gives way.
+//! [`TURN`] gives way. A walk over all that a core has goes at a [`Pace`].
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use glommio::Task;
 use glommio::{Latency, Shares, TaskQueueHandle};
@@ -20,6 +20,10 @@ pub const REPLICATION_SHARES: usize = 500;
 pub const BACKGROUND_SHARES: usize = 100;
 /// How long a queue runs before the executor looks at timers, files and the other queues.
 pub const TURN: Duration = Duration::from_millis(1);
+
+/// How long a walk runs before it rests, and for how long.
+const STRIDE: Duration = Duration::from_micros(100);
+const REST: Duration = Duration::from_millis(1);
 
 /// Where a task belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +57,28 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// Keeps a long walk out of the way of requests: it rests after each [`STRIDE`], and the core's rings are looked at
+/// meanwhile. Yielding is not enough, as the executor looks at them once a [`TURN`]: a request that needs
+/// two looks would wait for two turns of the walk.
+pub struct Pace {
+    since: Instant,
+}
+
+impl Pace {
+    pub fn begin() -> Pace {
+        Pace { since: Instant::now() }
+    }
+
+    /// Between two steps of the walk.
+    pub async fn step(&mut self) {
+        if self.since.elapsed() < STRIDE {
+            return;
+        }
+        glommio::timer::sleep(REST).await;
+        self.since = Instant::now();
+    }
 }
 
 /// Makes the queues of this core.

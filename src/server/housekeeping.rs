@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::broker::CoreState;
+use crate::broker::partition::Partition;
 use crate::broker::replay::Progress;
 use crate::clock;
 use crate::metrics;
+use crate::runtime::tasks::Pace;
 use crate::shard::Shard;
 
 const TICK_EVERY: Duration = Duration::from_secs(1);
@@ -28,13 +30,17 @@ pub async fn sweep_connections(core: Rc<CoreState>) {
     loop {
         glommio::timer::sleep(Duration::from_millis(every_ms)).await;
         let now_ms = clock::monotonic_ms();
-        let connections = core.connections.borrow().values().cloned().collect::<Vec<_>>();
-        for connection in connections {
-            if let Some(reason) = connection.expire(now_ms, idle_ms, receive_timeout_ms) {
+        let numbers: Vec<u64> = core.connections.borrow().keys().copied().collect();
+        let mut pace = Pace::begin();
+        for number in numbers {
+            let connection = core.connections.borrow().get(&number).cloned();
+            if let Some(connection) = connection
+                && let Some(reason) = connection.expire(now_ms, idle_ms, receive_timeout_ms)
+            {
                 metrics::CONNECTIONS_REFUSED.add(1);
                 tracing::debug!(peer = %connection.peer(), reason, "a connection is closed");
             }
-            glommio::yield_if_needed().await;
+            pace.step().await;
         }
     }
 }
@@ -44,14 +50,18 @@ pub async fn sweep_connections(core: Rc<CoreState>) {
 pub async fn tick_logs(shard: Rc<Shard>) {
     loop {
         glommio::timer::sleep(TICK_EVERY).await;
-        for partition in shard.partitions() {
-            partition.log().tick(clock::wall_ms());
-            let key = (partition.topic_id, partition.id);
-            if partition.check_online().is_err() && !shard.stopping.get() && !shard.offline().contains(&key) {
-                shard.tell_offline(partition.topic_id, partition.id).await;
-            }
-            glommio::yield_if_needed().await;
-        }
+        shard
+            .walk(async |partition| {
+                partition.log().tick(clock::wall_ms());
+                let key = (partition.topic_id, partition.id);
+                if partition.check_online().is_err()
+                    && !shard.stopping.get()
+                    && !shard.offline().contains(&key)
+                {
+                    shard.tell_offline(partition.topic_id, partition.id).await;
+                }
+            })
+            .await;
     }
 }
 
@@ -60,23 +70,24 @@ pub async fn tick_logs(shard: Rc<Shard>) {
 pub async fn retain_logs(shard: Rc<Shard>) {
     glommio::timer::sleep(millis(shard.server().log_initial_task_delay_ms)).await;
     loop {
-        for partition in shard.partitions() {
-            if partition.check_online().is_err() {
-                continue;
-            }
-            let high_watermark = partition.high_watermark();
-            match partition.log().retain(high_watermark, clock::wall_ms()).await {
-                Ok(0) => {}
-                Ok(segments) => tracing::info!(
-                    topic = %partition.topic, partition = partition.id.0, segments, "retention deleted segments"
-                ),
-                Err(error) => tracing::error!(
-                    topic = %partition.topic, partition = partition.id.0, %error, "retention failed"
-                ),
-            }
-            glommio::yield_if_needed().await;
-        }
+        shard.walk(retain_log).await;
         glommio::timer::sleep(millis(shard.server().log_retention_check_interval_ms)).await;
+    }
+}
+
+async fn retain_log(partition: Rc<Partition>) {
+    if partition.check_online().is_err() {
+        return;
+    }
+    let high_watermark = partition.high_watermark();
+    match partition.log().retain(high_watermark, clock::wall_ms()).await {
+        Ok(0) => {}
+        Ok(segments) => tracing::info!(
+            topic = %partition.topic, partition = partition.id.0, segments, "retention deleted segments"
+        ),
+        Err(error) => tracing::error!(
+            topic = %partition.topic, partition = partition.id.0, %error, "retention failed"
+        ),
     }
 }
 

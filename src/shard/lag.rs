@@ -11,11 +11,15 @@ use crate::clock;
 use crate::group::Groups;
 use crate::metrics::{self, GroupLag};
 use crate::protocol::batch::BatchHeader;
+use crate::runtime::tasks::Pace;
 use crate::types::{Offset, PartitionId, TopicId};
 
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Positions that a core measures in one round; where there are more, the next rounds go on.
 const POSITIONS_MAX: usize = 10_000;
+/// Positions that a round looks up at a time, and those that it measures: each some hundred microseconds of work.
+const LOOKED_UP: usize = 512;
+const MEASURED: usize = 16;
 /// Positions whose lag a core keeps; those past them are measured no more.
 const KEPT_MAX: usize = 100_000;
 
@@ -62,8 +66,15 @@ impl Shard {
                 });
             }
         }
-        let positions = self.next_positions(walk, most);
-        walk.measured.extend(self.lags_of(positions).await);
+        let (mut left, mut pace) = (most, Pace::begin());
+        while left > 0 && !walk.groups.is_empty() {
+            let positions = self.next_positions(walk, left.min(LOOKED_UP));
+            left -= positions.len();
+            for some in positions.chunks(MEASURED) {
+                pace.step().await;
+                walk.measured.extend(self.lags_of(some).await);
+            }
+        }
         if walk.measured.len() >= KEPT_MAX {
             walk.groups.clear();
         }
@@ -103,7 +114,7 @@ impl Shard {
         positions
     }
 
-    async fn lags_of(self: &Rc<Self>, positions: Vec<Position>) -> Vec<GroupLag> {
+    async fn lags_of(self: &Rc<Self>, positions: &[Position]) -> Vec<GroupLag> {
         let asks = positions.iter().enumerate().map(|(index, position)| Ask {
             topic: position.topic_id,
             partition: position.partition,
@@ -111,7 +122,6 @@ impl Shard {
         });
         let measured = self
             .on_owners(asks.collect(), |partition, (index, committed)| async move {
-                glommio::yield_if_needed().await;
                 let partition = partition?;
                 let records = partition.high_watermark().0.saturating_sub(committed.0).max(0);
                 let behind_ms = if records > 0 { behind_ms(&partition, committed).await } else { Some(0) };

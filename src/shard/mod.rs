@@ -6,6 +6,7 @@
 //!
 //! Placement is a function: partition p of a topic lives on core `(hash(topic id) + p) mod cores`.
 
+mod checkpoints;
 mod groups;
 mod lag;
 #[cfg(test)]
@@ -32,8 +33,8 @@ use crate::metadata::{self, Broker, Image, ResourceType, Topic};
 use crate::runtime::broadcast::{Broadcast, Reader, View};
 use crate::runtime::memory::MemoryBound;
 use crate::runtime::shards::{self, Reply};
-use crate::runtime::tasks::{self, Queue, Task};
-use crate::storage::checkpoint::{self, Offsets};
+use crate::runtime::tasks::{self, Pace, Queue, Task};
+use crate::storage::checkpoint::Offsets;
 use crate::storage::{Appender, Log, Opening, Progress};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
 
@@ -270,6 +271,20 @@ impl Shard {
         self.partitions.borrow().values().cloned().collect()
     }
 
+    /// Visits the partitions of this core, one after the other, without getting in the way of requests. What comes
+    /// meanwhile is not visited, nor is what goes.
+    pub async fn walk(&self, mut visit: impl AsyncFnMut(Rc<Partition>)) {
+        // Not the partitions themselves: to count a reference misses the caches, each time.
+        let keys: Vec<_> = self.partitions.borrow().keys().copied().collect();
+        let mut pace = Pace::begin();
+        for (topic, partition) in keys {
+            if let Some(partition) = self.partition(topic, partition) {
+                visit(partition).await;
+            }
+            pace.step().await;
+        }
+    }
+
     /// A topic's configuration now; resolved again only when something under it changed.
     pub fn topic_config(&self, topic: &Topic) -> Rc<TopicConfig> {
         let image = self.image();
@@ -457,6 +472,22 @@ impl Shard {
         told.into_iter().flatten().collect()
     }
 
+    /// What `line` says of every partition of the process, at the pace of a walk.
+    async fn gather_partitions<R: Send + 'static>(
+        &self,
+        line: impl Fn(&Shard, &Partition) -> R + Clone + Send + 'static,
+    ) -> Vec<R> {
+        let of_core = move |shard: Rc<Shard>| {
+            let line = line.clone();
+            async move {
+                let mut lines = Vec::new();
+                shard.walk(async |partition| lines.push(line(&shard, &partition))).await;
+                lines
+            }
+        };
+        self.on_every_core(of_core).await.into_iter().flatten().collect()
+    }
+
     /// Runs `f` on every core, side by side; what it gave on those that have not stopped, in their order.
     async fn on_every_core<R, Fut>(&self, f: impl Fn(Rc<Shard>) -> Fut + Clone + Send + 'static) -> Vec<R>
     where
@@ -500,70 +531,11 @@ impl Shard {
 
     /// Every partition of the process with its log directory and bytes; no bytes where its log is offline.
     pub async fn log_sizes(&self) -> Vec<(TopicPartition, usize, Option<u64>)> {
-        self.gather(|shard| {
-            let line = |partition: &Rc<Partition>| {
-                let bytes = partition.check_online().is_ok().then(|| partition.log().size_bytes());
-                (partition.name(), shard.dir_index_of(partition), bytes)
-            };
-            shard.partitions().iter().map(line).collect()
+        self.gather_partitions(|shard, partition| {
+            let bytes = partition.check_online().is_ok().then(|| partition.log().size_bytes());
+            (partition.name(), shard.dir_index_of(partition), bytes)
         })
         .await
-    }
-
-    /// Writes the checkpoint files of every log directory from what all cores say. Durable when it returns.
-    pub async fn write_checkpoints(&self) -> std::io::Result<()> {
-        let _in_turn =
-            self.checkpoints.acquire_permit(1).await.map_err(|_closed| std::io::ErrorKind::Interrupted)?;
-        let lines = self
-            .gather(|shard| {
-                let line = |partition: &Rc<Partition>| {
-                    let name = partition.name();
-                    let log = partition.log();
-                    let dir = shard.dir_index_of(partition);
-                    (name, dir, log.flushed(), partition.high_watermark(), log.log_start())
-                };
-                shard.partitions().iter().map(line).collect()
-            })
-            .await;
-        let open: AHashSet<&TopicPartition> = lines.iter().map(|line| &line.0).collect();
-        for (index, dir) in self.node.log_dirs.iter().enumerate() {
-            let mut recovery_points = Offsets::new();
-            let mut high_watermarks = Offsets::new();
-            let mut log_starts = Offsets::new();
-            for (name, _, flushed, high_watermark, log_start) in lines.iter().filter(|line| line.1 == index) {
-                recovery_points.insert(name.clone(), *flushed);
-                high_watermarks.insert(name.clone(), *high_watermark);
-                if *log_start > Offset::ZERO {
-                    log_starts.insert(name.clone(), *log_start);
-                }
-            }
-            // What is not open yet keeps its lines: a log start that was lost would bring deleted records back.
-            let image = self.image();
-            let unopened = |name: &TopicPartition| {
-                image.partition(&name.topic, name.partition).is_some() && !open.contains(name)
-            };
-            let keep = |known: &Offsets, lines: &mut Offsets| {
-                let kept = known.iter().filter(|(name, _)| unopened(name));
-                lines.extend(kept.map(|(name, offset)| (name.clone(), *offset)));
-            };
-            keep(&dir.recovery_points, &mut recovery_points);
-            keep(&dir.log_starts, &mut log_starts);
-            let path = dir.path.clone();
-            glommio::executor()
-                .spawn_blocking(move || {
-                    checkpoint::write_offsets(&path.join(checkpoint::RECOVERY_POINTS), &recovery_points)?;
-                    checkpoint::write_offsets(&path.join(checkpoint::HIGH_WATERMARKS), &high_watermarks)?;
-                    checkpoint::write_offsets(&path.join(checkpoint::LOG_STARTS), &log_starts)
-                })
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Has the first core write the checkpoint files; a raised log start is durable when it returns.
-    pub async fn keep_log_starts(&self) -> std::io::Result<()> {
-        let posted = post(ShardId(0), |first| async move { first.write_checkpoints().await }).await;
-        posted.await.unwrap_or_else(|_stopped| Err(std::io::ErrorKind::Interrupted.into()))
     }
 
     /// A producer id that nobody had before, out of the durable block that the first core holds.
