@@ -43,6 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/socket/mod.rs",
     "src/runtime/socket/listeners.rs",
     "src/runtime/pipes.rs",
+    "src/runtime/priority.rs",
     "src/runtime/shards.rs",
     "src/storage/file.rs",
 ];

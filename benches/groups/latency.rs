@@ -11,6 +11,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use thalweg::protocol::batch::BatchBuilder;
+use thalweg::runtime::priority;
 
 use crate::brokers::{Connection, frame};
 
@@ -39,6 +40,7 @@ impl Producer {
         let running = std::thread::spawn(move || {
             // Before the group's members, which share the core; without the right to, it measures them too.
             let _refused = rustix::process::setpriority_process(None, -20);
+            let _refused = priority::wake_early();
             let (mut connection, request, mut taken) = (Connection::open(&address), request(), Vec::new());
             while !stopped.load(Ordering::Relaxed) {
                 let sent = Instant::now();

@@ -7,10 +7,10 @@
 
 use std::cell::OnceCell;
 
+use super::priority;
+
 type Work = Box<dyn FnOnce() + Send>;
 
-/// The niceness of the threads (setpriority(2)).
-const NICENESS: i32 = 19;
 /// Computations that wait for the thread; beyond them callers wait to hand theirs over.
 const WAITING_MAX: usize = 64;
 
@@ -38,7 +38,7 @@ pub async fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'stati
 fn start() -> Option<flume::Sender<Work>> {
     let (sender, jobs) = flume::bounded::<Work>(WAITING_MAX);
     let run = move || {
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        if let Err(error) = priority::give_way() {
             tracing::warn!(%error, "computations run at the priority of requests");
         }
         jobs.into_iter().for_each(|job| {
@@ -65,7 +65,7 @@ mod tests {
         let start = || async {
             let niceness = || rustix::process::getpriority_process(None).unwrap();
             let own = niceness();
-            assert_eq!(compute(niceness).await, NICENESS);
+            assert_eq!(compute(niceness).await, 19);
             assert_eq!(niceness(), own, "the core keeps its own");
             let (first, second) = (compute(|| 1), compute(|| 2));
             assert_eq!((first.await, second.await), (1, 2));

@@ -5,6 +5,7 @@
 //! | [`shards`] | one pinned executor per core; `call` and `each` carry work between them |
 //! | [`tasks`] | the task queues of a core and their shares |
 //! | [`compute`] | long computations, on a thread that gives way to the core |
+//! | [`priority`] | what cores and computing threads ask of the kernel's scheduler |
 //! | [`ring`] | the core's io_uring: operations as futures, the driver that submits, reaps, spins, parks |
 //! | [`socket`] | listeners and connections on that ring |
 //! | [`pipes`] | file slices to sockets without user space |
@@ -22,6 +23,8 @@ pub mod memory;
 pub mod park;
 #[cfg(not(loom))]
 pub mod pipes;
+#[cfg(not(loom))]
+pub mod priority;
 #[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]

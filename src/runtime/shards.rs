@@ -9,6 +9,7 @@
 
 use super::mailbox::{Mailbox, Refused, Room};
 use super::park::Bell;
+use super::priority;
 use super::ring::{EventFd, Ring};
 use super::tasks::{self, Notice, Queue};
 use crate::types::ShardId;
@@ -106,6 +107,10 @@ where
         .preempt_timer(Duration::from_secs(3600))
         .make()
         .map_err(io::Error::from)?;
+    // Behind the executor, whose threads for blocking calls would inherit it.
+    if let Err(error) = priority::wake_early() {
+        tracing::debug!(%error, "the core runs as any other thread");
+    }
     let life = async move {
         let ring = Ring::make(ports.by_shard[usize::from(shard.0)].bell.clone())?;
         if !ticket.ready() {
