@@ -33,6 +33,8 @@ pub struct Replayed {
     pub bytes: u64,
     /// Records of other kinds, which were passed over.
     pub skipped: u64,
+    /// Of what the log holds and the state does not: values of other kinds, and of transactions without an end.
+    pub unheld: u64,
 }
 
 /// How far the replays of some partitions have come.
@@ -62,17 +64,37 @@ impl Add for Progress {
 
 /// A replay under way: what it counted, and the records of transactions whose end has not been seen.
 pub(super) struct Replay<M: StateMachine> {
-    pub(super) done: Replayed,
-    open: AHashMap<i64, Vec<M::Record>>,
+    done: Replayed,
+    open: AHashMap<i64, Vec<Held<M::Record>>>,
+    /// Where the keys of records outside transactions were last seen while one was open.
+    newest: AHashMap<Vec<u8>, Offset>,
+}
+
+/// A record of a transaction.
+struct Held<R> {
+    offset: Offset,
+    key: Vec<u8>,
+    record: R,
 }
 
 impl<M: StateMachine> Default for Replay<M> {
     fn default() -> Self {
-        Replay { done: Replayed::default(), open: AHashMap::default() }
+        Replay { done: Replayed::default(), open: AHashMap::default(), newest: AHashMap::default() }
     }
 }
 
 impl<M: StateMachine> Replay<M> {
+    /// Bytes so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.done.bytes
+    }
+
+    /// What was done, when all is replayed.
+    pub(super) fn end(self) -> Replayed {
+        let open: usize = self.open.values().map(Vec::len).sum();
+        Replayed { unheld: self.done.unheld + open as u64, ..self.done }
+    }
+
     /// Takes the whole batches in `bytes` from the offset `from` on; returns where to go on.
     pub(super) async fn take(
         &mut self,
@@ -109,7 +131,7 @@ impl<M: StateMachine> Replay<M> {
             }
             self.done.records += 1;
             let Some(key) = record.key else {
-                self.done.skipped += 1;
+                self.skip(record.value);
                 continue;
             };
             if batch.header.attributes().is_control() {
@@ -118,12 +140,18 @@ impl<M: StateMachine> Replay<M> {
             }
             match M::decode(key, record.value) {
                 Ok(Some(decoded)) if batch.header.attributes().is_transactional() => {
-                    self.open.entry(batch.header.producer_id().0).or_default().push(decoded);
+                    let held = Held { offset, key: key.to_vec(), record: decoded };
+                    self.open.entry(batch.header.producer_id().0).or_default().push(held);
                 }
-                Ok(Some(decoded)) => state.apply(decoded),
-                Ok(None) => self.done.skipped += 1,
+                Ok(Some(decoded)) => {
+                    if !self.open.is_empty() {
+                        self.newest.insert(key.to_vec(), offset);
+                    }
+                    state.apply(decoded);
+                }
+                Ok(None) => self.skip(record.value),
                 Err(StoredError::UnknownType(kind)) => {
-                    self.done.skipped += 1;
+                    self.skip(record.value);
                     tracing::warn!(kind, %offset, "a record of an unknown type is passed over");
                 }
                 Err(error) => return Err(LoadError::Record { offset, error }),
@@ -132,11 +160,23 @@ impl<M: StateMachine> Replay<M> {
         Ok(())
     }
 
-    /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits.
+    fn skip(&mut self, value: Option<&[u8]>) {
+        self.done.skipped += 1;
+        self.done.unheld += u64::from(value.is_some());
+    }
+
+    /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits. What
+    /// was written under the same key outside the transaction, and behind its record, is newer.
     fn end_transaction(&mut self, state: &mut M, producer: i64, key: &[u8]) {
         let held = self.open.remove(&producer).unwrap_or_default();
         if key.get(2..4) == Some(&[0, 1]) {
-            held.into_iter().for_each(|record| state.apply(record));
+            let is_newest = |held: &Held<M::Record>| {
+                self.newest.get(&held.key).is_none_or(|newest| *newest < held.offset)
+            };
+            held.into_iter().filter(is_newest).for_each(|held| state.apply(held.record));
+        }
+        if self.open.is_empty() {
+            self.newest.clear();
         }
     }
 }

@@ -147,6 +147,8 @@ pub struct Coordinator<M: StateMachine> {
     /// Bytes that a replay would read behind the last rewrite, and what that rewrite took.
     grown_bytes: Cell<u64>,
     rewrite_bytes: Cell<u64>,
+    /// The log holds what the state does not, so that a rewrite would lose it.
+    unheld: Cell<bool>,
     /// Of the newest replay.
     progress: Cell<Progress>,
 }
@@ -154,11 +156,16 @@ pub struct Coordinator<M: StateMachine> {
 enum State<M> {
     Loading,
     Active(M),
-    /// Lost with a failed append, or stopped.
+    /// Not loaded yet, or lost with a failed append.
     Gone,
+    /// For good.
+    Stopped,
     /// The log holds what cannot be read: it would be lost by going on.
     Unreadable,
 }
+
+/// A load that was begun, and under which generation.
+pub struct Loading(u64);
 
 /// The decisions that share one append.
 struct Turn<M: StateMachine> {
@@ -215,18 +222,19 @@ fn record_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
 }
 
 impl<M: StateMachine> Coordinator<M> {
-    /// A coordinator that still has to [`Coordinator::load`]. `perform` is given effects, in order, when they
+    /// A coordinator that still has to [`Coordinator::begin_load`]. `perform` is given effects, in order, when they
     /// may be done.
     pub fn new(partition: Rc<Partition>, perform: Box<dyn Fn(Vec<M::Effect>)>) -> Rc<Coordinator<M>> {
         Rc::new(Coordinator {
             partition,
-            state: RefCell::new(State::Loading),
+            state: RefCell::new(State::Gone),
             gathering: RefCell::default(),
             newest: RefCell::default(),
             generation: Cell::new(0),
             perform,
             grown_bytes: Cell::new(0),
             rewrite_bytes: Cell::new(0),
+            unheld: Cell::new(false),
             progress: Cell::default(),
         })
     }
@@ -239,7 +247,7 @@ impl<M: StateMachine> Coordinator<M> {
     pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
         match &*self.state.borrow() {
             State::Active(state) => Some(look(state)),
-            State::Loading | State::Gone | State::Unreadable => None,
+            State::Loading | State::Gone | State::Stopped | State::Unreadable => None,
         }
     }
 
@@ -257,7 +265,7 @@ impl<M: StateMachine> Coordinator<M> {
             let state = match &mut *state {
                 State::Active(state) => state,
                 State::Loading => return Err(Unavailable::Loading),
-                State::Gone | State::Unreadable => return Err(Unavailable::NotHere),
+                State::Gone | State::Stopped | State::Unreadable => return Err(Unavailable::NotHere),
             };
             let answer = decide(state, &mut outcome);
             if !outcome.records.is_empty() && !self.gather(state, outcome.records) {
@@ -388,25 +396,40 @@ impl<M: StateMachine> Coordinator<M> {
     /// Decides nothing from now on.
     pub fn stop(&self) {
         self.fall();
+        self.state.replace(State::Stopped);
     }
 
-    /// Whether the state was lost and can be had again from the log.
-    pub fn needs_load(&self) -> bool {
-        matches!(*self.state.borrow(), State::Gone)
+    /// Refuses decisions from now on until [`Coordinator::load`] is through; `None` where there is a state, one is
+    /// being loaded, or the log cannot be read.
+    pub fn begin_load(&self) -> Option<Loading> {
+        let mut state = self.state.borrow_mut();
+        matches!(*state, State::Gone).then(|| {
+            *state = State::Loading;
+            Loading(self.generation.get())
+        })
     }
 
-    /// Whether a replay would read far more than the state is made of.
+    /// Which state this is: it changes when the state is dropped.
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Whether a replay would read far more than the state is made of, and the state is all that the log holds.
     pub fn wants_rewrite(&self) -> bool {
-        self.grown_bytes.get() > REWRITE_BYTES_MIN.max(2 * self.rewrite_bytes.get())
+        !self.unheld.get() && self.grown_bytes.get() > REWRITE_BYTES_MIN.max(2 * self.rewrite_bytes.get())
     }
 
     /// Writes the whole state again, piece by piece between other decisions, and moves the log's start behind
     /// what that replaces. So a replay stays in bounds however long the topic lives, and whoever compacts it.
-    /// Every piece is whole in its batch, and what changes meanwhile is appended after it.
+    /// Every piece is whole in its batch, and what changes meanwhile is appended after it. What replaces it is on
+    /// the device before the start moves.
     ///
     /// # Errors
-    /// The state went away before it was written: nothing is lost, the log's start stays.
+    /// The state went away before it was written, or could not be flushed: nothing is lost, the log's start stays.
     pub async fn rewrite(self: &Rc<Self>) -> Result<Offset, Unavailable> {
+        let generation = self.generation.get();
+        let same_state =
+            || if self.generation.get() == generation { Ok(()) } else { Err(Unavailable::NotHere) };
         self.end_turn();
         let begin = self.partition.log().log_end();
         self.grown_bytes.set(0);
@@ -417,9 +440,13 @@ impl<M: StateMachine> Coordinator<M> {
             })?;
             // One piece at a time: requests go between.
             written.committed().await?;
+            same_state()?;
         }
+        let log = self.partition.log();
+        log.flushed_to(log.log_end()).await.map_err(|_offline| Unavailable::Failed)?;
+        same_state()?;
         self.rewrite_bytes.set(self.grown_bytes.take());
-        self.partition.log().advance_log_start(begin);
+        log.advance_log_start(begin);
         Ok(begin)
     }
 
@@ -428,11 +455,10 @@ impl<M: StateMachine> Coordinator<M> {
     /// # Errors
     /// The log cannot be read, or holds what is not a record of this state's kinds; the coordinator stays
     /// unavailable. Records of unknown types are passed over, as Kafka does.
-    pub async fn load(&self, mut state: M) -> Result<Replayed, LoadError> {
-        let generation = self.generation.get();
-        self.state.replace(State::Loading);
+    pub async fn load(&self, loading: Loading, mut state: M) -> Result<Replayed, LoadError> {
         let replayed = self.replay(&mut state).await;
-        if self.generation.get() == generation {
+        if self.generation.get() == loading.0 {
+            self.unheld.set(replayed.as_ref().is_ok_and(|replayed| replayed.unheld > 0));
             self.state.replace(match &replayed {
                 Ok(_) => {
                     state.loaded(clock::now());
@@ -446,10 +472,12 @@ impl<M: StateMachine> Coordinator<M> {
 
     /// How far the newest replay has come.
     pub fn progress(&self) -> Progress {
-        let is_loading = matches!(*self.state.borrow(), State::Loading);
-        Progress { partitions: 1, partitions_done: u64::from(!is_loading), ..self.progress.get() }
+        let is_done = !matches!(*self.state.borrow(), State::Loading | State::Gone);
+        Progress { partitions: 1, partitions_done: u64::from(is_done), ..self.progress.get() }
     }
 
+    /// Replays up to the log's end, as Kafka does: what was appended for a state that was lost since is answered for
+    /// when it is written, so it has to be waited for.
     async fn replay(&self, state: &mut M) -> Result<Replayed, LoadError> {
         let offline = |error| LoadError::Read(ReadError::Offline(error));
         let log = self.partition.log();
@@ -457,12 +485,13 @@ impl<M: StateMachine> Coordinator<M> {
         let start = log.log_start();
         let mut next = start;
         loop {
-            let end = self.partition.high_watermark();
+            let end = log.log_end();
+            log.written_to(end).await.map_err(offline)?;
             let offsets = |to: Offset| to.0.abs_diff(start.0);
             self.progress.set(Progress {
                 offsets: offsets(end),
                 offsets_done: offsets(next),
-                bytes_done: replay.done.bytes,
+                bytes_done: replay.bytes(),
                 ..Progress::default()
             });
             if next >= end {
@@ -479,8 +508,8 @@ impl<M: StateMachine> Coordinator<M> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.grown_bytes.set(replay.done.bytes);
-        Ok(replay.done)
+        self.grown_bytes.set(replay.bytes());
+        Ok(replay.end())
     }
 }
 
@@ -591,8 +620,13 @@ mod tests {
             partition.clone(),
             Box::new(move |effects| perform.borrow_mut().extend(effects)),
         );
-        new.load(Words::default()).await.unwrap();
+        load(&new).await.unwrap();
         (new, performed)
+    }
+
+    async fn load(coordinator: &Coordinator<Words>) -> Result<Replayed, LoadError> {
+        let loading = coordinator.begin_load().expect("there is no state");
+        coordinator.load(loading, Words::default()).await
     }
 
     fn set(
@@ -618,7 +652,7 @@ mod tests {
             let second = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
             assert_eq!((second.progress().partitions, second.progress().partitions_done), (1, 0));
             let mut seen = Vec::new();
-            let loading = second.load(Words::default());
+            let loading = load(&second);
             let looking = async {
                 while second.peek(|_| ()).is_none() {
                     seen.push(second.progress());
@@ -685,7 +719,7 @@ mod tests {
             let wanted = [("a", "3"), ("c", "4")].map(|(a, b)| (a.to_owned(), b.to_owned()));
             assert_eq!(words(&second), BTreeMap::from(wanted));
             first.stop();
-            assert!(set(&first, "a", None).is_err());
+            assert!(set(&first, "a", None).is_err() && first.begin_load().is_none());
         });
     }
 
@@ -699,9 +733,9 @@ mod tests {
             let appended = partition.append_own(wrong.build().unwrap(), Acks::All).unwrap();
             partition.keep_promise(&appended).await.unwrap();
             let coordinator = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
-            let failed = coordinator.load(Words::default()).await;
+            let failed = load(&coordinator).await;
             assert!(matches!(failed, Err(LoadError::Record { offset: Offset(1), .. })), "{failed:?}");
-            assert!(!coordinator.needs_load() && coordinator.peek(|_| ()).is_none());
+            assert!(coordinator.begin_load().is_none() && coordinator.peek(|_| ()).is_none());
         });
     }
 
@@ -731,6 +765,66 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_a_transaction_does_not_replace_what_was_written_behind_it() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (first, _) = coordinator(&partition).await;
+            set(&first, "older", Some("before")).unwrap().committed().await.unwrap();
+            let mut batch = BatchBuilder::new().producer(ProducerId(1), 0, 0).transactional();
+            for name in ["older", "newer", "removed"] {
+                batch.append(1, Some(name.as_bytes()), Some(b"of the transaction"), &[]);
+            }
+            let appended = partition.append_own(batch.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            set(&first, "newer", Some("behind")).unwrap().committed().await.unwrap();
+            set(&first, "removed", None).unwrap().committed().await.unwrap();
+            let mut marker = BatchBuilder::new().producer(ProducerId(1), 0, -1).transactional().control();
+            marker.append(1, Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[]);
+            let appended = partition.append_own(marker.build().unwrap(), Acks::All).unwrap();
+            partition.keep_promise(&appended).await.unwrap();
+            let (second, _) = coordinator(&partition).await;
+            let wanted = [("newer", "behind"), ("older", "of the transaction")];
+            let wanted = wanted.map(|(name, word)| (name.to_owned(), word.to_owned()));
+            assert_eq!(words(&second), BTreeMap::from(wanted));
+        });
+    }
+
+    #[test]
+    fn what_was_appended_when_the_state_fell_is_in_the_next_one() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let (coordinator, performed) = coordinator(&partition).await;
+            let waits = set(&coordinator, "a", Some("1")).unwrap();
+            coordinator.end_turn();
+            // The append is staged; nothing has been written.
+            assert_eq!(partition.high_watermark(), Offset::ZERO);
+            assert!(set(&coordinator, "unencodable", Some("2")).is_err());
+            let loading = coordinator.begin_load().unwrap();
+            assert!(coordinator.begin_load().is_none(), "there is one load at a time");
+            assert!(matches!(coordinator.decide(|_, _| ()), Err(Unavailable::Loading)));
+            coordinator.load(loading, Words::default()).await.unwrap();
+            assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["a"]);
+            waits.committed().await.unwrap();
+            assert_eq!(*performed.borrow(), ["a is kept"]);
+        });
+    }
+
+    #[test]
+    fn a_load_that_began_before_the_state_fell_is_not_taken() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let coordinator = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
+            let old = coordinator.begin_load().unwrap();
+            coordinator.fall();
+            let new = coordinator.begin_load().unwrap();
+            coordinator.load(old, Words::default()).await.unwrap();
+            assert!(matches!(coordinator.decide(|_, _| ()), Err(Unavailable::Loading)));
+            coordinator.load(new, Words::default()).await.unwrap();
+            assert!(coordinator.decide(|_, _| ()).is_ok());
+        });
+    }
+
+    #[test]
     fn a_record_that_cannot_be_appended_drops_the_state_for_the_log() {
         on_a_core(|dir, appender| async move {
             let partition = partition(&dir, &appender).await;
@@ -739,9 +833,8 @@ mod tests {
             let waits = set(&coordinator, "b", Some("2")).unwrap();
             assert!(matches!(set(&coordinator, "unencodable", Some("3")), Err(Unavailable::Failed)));
             assert_eq!(waits.committed().await, Err(Unavailable::Failed));
-            assert!(coordinator.needs_load());
             assert!(matches!(coordinator.decide(|_, _| ()), Err(Unavailable::NotHere)));
-            coordinator.load(Words::default()).await.unwrap();
+            load(&coordinator).await.unwrap();
             assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["a"]);
             assert_eq!(*performed.borrow(), ["a is kept"]);
         });
@@ -788,11 +881,44 @@ mod tests {
                 futures_lite::future::zip(rewriting, changing).await.0.unwrap()
             };
             assert_eq!((begin, partition.log().log_start()), (Offset(200), Offset(200)));
+            // The ten pieces at least: without them the device would hold nothing of the state.
+            assert!(partition.log().flushed() >= Offset(210), "{}", partition.log().flushed());
             let second = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
-            let replayed = second.load(Words::default()).await.unwrap();
+            let replayed = load(&second).await.unwrap();
             assert!(replayed.records <= 12, "{replayed:?}");
             assert_eq!(words(&second), words(&first));
             assert_eq!(words(&second).len(), 9);
+        });
+    }
+
+    #[test]
+    fn a_log_that_holds_more_than_the_state_is_not_written_again() {
+        on_a_core(|dir, appender| async move {
+            let word = "x".repeat(1 << 20);
+            let large = |count: usize| {
+                let mut batch = BatchBuilder::new();
+                (0..count).for_each(|n| {
+                    batch.append(1, Some(format!("n{n}").as_bytes()), Some(word.as_bytes()), &[])
+                });
+                batch.build().unwrap()
+            };
+            let mut tombstone = BatchBuilder::new();
+            tombstone.append(1, Some(b"foreign"), None, &[]);
+            let mut foreign = BatchBuilder::new();
+            foreign.append(1, Some(b"foreign"), Some(b"x"), &[]);
+            let mut open = BatchBuilder::new().producer(ProducerId(1), 0, 0).transactional();
+            open.append(1, Some(b"a"), Some(b"x"), &[]);
+            for (name, more, wanted) in
+                [("tombstone", tombstone, true), ("foreign", foreign, false), ("open", open, false)]
+            {
+                let partition = partition(&dir.join(name), &appender).await;
+                for bytes in [large(9), more.build().unwrap()] {
+                    let appended = partition.append_own(bytes, Acks::All).unwrap();
+                    partition.keep_promise(&appended).await.unwrap();
+                }
+                let (coordinator, _) = coordinator(&partition).await;
+                assert_eq!(coordinator.wants_rewrite(), wanted, "{name}");
+            }
         });
     }
 }

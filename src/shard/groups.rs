@@ -85,8 +85,13 @@ impl GroupCoordinator {
     /// Runs a long computation beside the core and hands its result to the state.
     fn work(self: &Rc<Self>, work: Work) {
         let coordinator = self.clone();
+        let generation = self.machine.generation();
         tasks::spawn(Queue::Background, async move {
             let worked = compute(work.0).await;
+            if coordinator.machine.generation() != generation {
+                // It was of a state that was dropped since; the one that was loaded asks again.
+                return;
+            }
             let took = coordinator.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
             if let Err(reason) = took {
                 tracing::debug!(?reason, "a computation of a group came too late");
@@ -182,18 +187,21 @@ impl GroupCoordinator {
         self.machine.peek(look)
     }
 
-    /// Replays the partition, again where the state was lost.
-    fn load(self: &Rc<Self>) {
+    /// Replays the partition where there is no state, again where it was lost.
+    fn load_if_gone(self: &Rc<Self>) {
+        let Some(loading) = self.machine.begin_load() else { return };
+        self.waiting.take();
         let coordinator = self.clone();
         tasks::spawn(Queue::Background, async move {
             let began = clock::monotonic_ms();
             let name = coordinator.machine.partition().name();
             let before = current().image();
-            match coordinator.machine.load(Groups::default()).await {
+            match coordinator.machine.load(loading, Groups::default()).await {
                 Ok(replayed) if replayed.records > 0 => tracing::info!(
                     partition = %name,
                     records = replayed.records,
                     skipped = replayed.skipped,
+                    kept_for_others = replayed.unheld,
                     kibibytes = replayed.bytes >> 10,
                     ms = clock::monotonic_ms() - began,
                     "groups and offsets are loaded"
@@ -390,9 +398,12 @@ impl Shard {
         let of_core = move |shard: Rc<Shard>| {
             let f = f.clone();
             async move {
+                // Side by side: where a disk stands still, each of them waits for it.
+                let ask = |coordinator| tasks::spawn(Queue::Requests, f(coordinator));
+                let asked: Vec<_> = shard.group_coordinators().into_iter().map(ask).collect();
                 let mut found = Vec::new();
-                for coordinator in shard.group_coordinators() {
-                    found.push(f(coordinator).await);
+                for answer in asked {
+                    found.push(answer.await);
                 }
                 found
             }
@@ -441,7 +452,7 @@ impl Shard {
                 && self.group_coordinator(id).is_none()
             {
                 let coordinator = GroupCoordinator::new(partition);
-                coordinator.load();
+                coordinator.load_if_gone();
                 self.groups.by_partition.borrow_mut().insert(id, coordinator);
             }
         }
@@ -453,9 +464,8 @@ impl Shard {
             let coordinators = self.group_coordinators();
             let idle = coordinators.is_empty();
             for coordinator in coordinators {
-                if coordinator.machine.needs_load() && !self.stopping.get() {
-                    coordinator.waiting.take();
-                    coordinator.load();
+                if !self.stopping.get() {
+                    coordinator.load_if_gone();
                 }
                 coordinator.rewrite_if_grown();
                 if coordinator.tick_if_due() {
