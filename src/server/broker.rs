@@ -37,7 +37,7 @@ use crate::runtime::broadcast::{Broadcast, View};
 use crate::runtime::shards::{self, RuntimeOptions};
 use crate::runtime::tasks::{self, Queue, Task};
 use crate::runtime::{pipes, socket};
-use crate::shard::{self, Node, Shard};
+use crate::shard::{self, Node, Shard, Spread};
 use crate::storage::{DirectoryName, directory_name, open_files};
 use crate::types::{NodeId, ShardId};
 
@@ -138,6 +138,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         images: Arc::new(Broadcast::new(Arc::new(Image::empty()))),
         layers: Arc::new(Broadcast::new(Arc::new(Layers::new((*server).clone())))),
         offline: Arc::new(Broadcast::new(Arc::default())),
+        spread: Spread::default(),
     });
     let (stop_senders, stop): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::bounded(1)).unzip();
     let signals = watch_signals(stop_senders.clone())?;

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ops::Add;
 use std::rc::{Rc, Weak};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use ahash::{AHashMap, AHashSet};
@@ -41,6 +42,25 @@ const REPEATED_MAX: usize = 16;
 pub struct GroupCoordinators {
     by_partition: RefCell<AHashMap<PartitionId, Rc<GroupCoordinator>>>,
     settings: RefCell<Option<(View<Layers>, Rc<Settings>)>>,
+    /// What this core knows of [`Spread`].
+    spread: Cell<Option<(TopicId, u32)>>,
+}
+
+/// Over how many partitions of the offsets topic groups are spread: as many as it had when the process first
+/// asked. Those that are added count after a restart, as with Kafka: until then every group stays where its
+/// members and its offsets are.
+#[derive(Default)]
+pub struct Spread(Mutex<Option<(TopicId, u32)>>);
+
+impl Spread {
+    /// The topic's count, `now` where nobody asked of this topic before.
+    fn of(&self, topic: TopicId, now: u32) -> u32 {
+        let mut known = self.0.lock().expect("no panic happens under this lock");
+        match *known {
+            Some((of, count)) if of == topic => count,
+            _ => known.insert((topic, now)).1,
+        }
+    }
 }
 
 /// One coordinator and those who wait for its answers.
@@ -266,12 +286,19 @@ impl Shard {
         }
     }
 
-    /// The partition of the offsets topic that keeps a group, by the partitions that the topic has; `None`
-    /// before the topic exists.
+    /// The partition of the offsets topic that keeps a group, by its [`Spread`]; `None` before the topic exists.
     pub fn group_partition(&self, group: &str) -> Option<(TopicId, PartitionId)> {
         let image = self.image();
         let topic = image.topic(OFFSETS_TOPIC)?;
-        let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        let partitions = match self.groups.spread.get() {
+            Some((of, count)) if of == topic.id => count,
+            _ => {
+                let now = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+                let count = self.node.spread.of(topic.id, now);
+                self.groups.spread.set(Some((topic.id, count)));
+                count
+            }
+        };
         Some((topic.id, PartitionId(group::partition_of(group, partitions))))
     }
 
@@ -481,5 +508,34 @@ impl Shard {
         for coordinator in self.groups.by_partition.take().into_values() {
             coordinator.stop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::testing::{grow_topic, make_topic, on_cores};
+
+    #[test]
+    fn a_group_stays_in_its_partition_when_the_offsets_topic_grows() {
+        on_cores(2, "", |shard| async move {
+            let where_they_are = |shard: &Rc<Shard>| {
+                let of_core = |shard: Rc<Shard>| async move {
+                    (0..20).map(|n| shard.group_partition(&format!("g{n}"))).collect::<Vec<_>>()
+                };
+                let shard = shard.clone();
+                async move { shard.on_every_core(of_core).await }
+            };
+            assert_eq!(where_they_are(&shard).await, vec![vec![None; 20]; 2]);
+            let topic = make_topic(&shard, OFFSETS_TOPIC, 4).await;
+            // Only one core asks before the topic grows.
+            let at_first: Vec<_> = (0..20).map(|n| shard.group_partition(&format!("g{n}"))).collect();
+            assert!(at_first.iter().all(|place| place.is_some_and(|(of, at)| of == topic && at.0 < 4)));
+            grow_topic(&shard, topic, 4..9).await;
+            assert_eq!(where_they_are(&shard).await, vec![at_first; 2]);
+            // A topic that is made anew is spread over what it has.
+            let other = TopicId::random();
+            assert_eq!((shard.node.spread.of(other, 9), shard.node.spread.of(other, 12)), (9, 9));
+        });
     }
 }

@@ -38,7 +38,7 @@ use crate::storage::checkpoint::Offsets;
 use crate::storage::{Appender, Log, Opening, Progress};
 use crate::types::{NodeId, Offset, PartitionId, ShardId, TopicId, TopicPartition};
 
-pub use groups::GroupCoordinator;
+pub use groups::{GroupCoordinator, Spread};
 
 /// What all cores share.
 pub struct Node {
@@ -51,6 +51,8 @@ pub struct Node {
     pub layers: Arc<Broadcast<Layers>>,
     /// Partitions whose log cannot be used; added to on the first core.
     pub offline: Arc<Broadcast<OfflinePartitions>>,
+    /// How groups are spread over the offsets topic.
+    pub spread: Spread,
 }
 
 pub type OfflinePartitions = AHashSet<(TopicId, PartitionId)>;

@@ -1,12 +1,13 @@
 //! Shards for tests: one a core, over a directory of their own and an image that the test makes. What is staged
 //! stays staged until [`begin_to_write`], so that a test can look at what waits for it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LogDir, Node, Shard};
+use super::{LogDir, Node, Shard, Spread};
 use crate::config::properties::Properties;
 use crate::config::{Layers, ServerConfig};
 use crate::metadata::Image;
@@ -72,6 +73,7 @@ fn node(path: PathBuf, server: &ServerConfig) -> Node {
         images: Arc::new(Broadcast::new(Arc::new(Image::empty()))),
         layers: Arc::new(Broadcast::new(Arc::new(Layers::new(server.clone())))),
         offline: Arc::new(Broadcast::new(Arc::default())),
+        spread: Spread::default(),
     }
 }
 
@@ -85,7 +87,17 @@ pub async fn make_topic(shard: &Rc<Shard>, name: &str, partitions: i32) -> Topic
     let mut image = Image::clone(&shard.image());
     let id = TopicId::random();
     image.apply(&Record::from(TopicRecord { name: name.to_owned(), topic_id: id })).unwrap();
-    for partition in 0..partitions {
+    add_partitions(shard, image, id, 0..partitions).await;
+    id
+}
+
+/// Gives a topic more partitions; every core follows.
+pub async fn grow_topic(shard: &Rc<Shard>, id: TopicId, added: Range<i32>) {
+    add_partitions(shard, Image::clone(&shard.image()), id, added).await;
+}
+
+async fn add_partitions(shard: &Rc<Shard>, mut image: Image, id: TopicId, added: Range<i32>) {
+    for partition in added {
         let record = PartitionRecord {
             partition_id: PartitionId(partition),
             topic_id: id,
@@ -102,7 +114,6 @@ pub async fn make_topic(shard: &Rc<Shard>, name: &str, partitions: i32) -> Topic
     image.offset = image.offset.plus(1);
     shard.node.images.publish(Arc::new(image));
     shard.follow_everywhere().await;
-    id
 }
 
 /// Has every core write what is appended from now on, and what was staged.
