@@ -30,6 +30,7 @@ mod latency;
 mod load;
 mod members;
 mod replay;
+mod settings;
 
 use std::time::Duration;
 
@@ -37,16 +38,7 @@ use brokers::Broker;
 use cores::pin_to;
 use load::Load;
 use members::{BigGroup, Step};
-
-/// Members beat every second, so that a round is short.
-const SETTINGS: &[&str] = &[
-    "group.consumer.min.heartbeat.interval.ms=1000",
-    "group.consumer.heartbeat.interval.ms=1000",
-    "group.initial.rebalance.delay.ms=0",
-    "offsets.topic.num.partitions=8",
-    "offsets.topic.replication.factor=1",
-    "num.partitions=1",
-];
+use settings::{SETTINGS, cpu_us_by_request, median, raise_descriptors};
 
 struct Options {
     with_kafka: bool,
@@ -103,13 +95,6 @@ fn each_broker(options: &Options, run: impl Fn(&str, Broker)) {
     }
 }
 
-/// One descriptor a member, and some.
-fn raise_descriptors() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).expect("a limit may be raised");
-}
-
 // ---- what a request costs ---------------------------------------------------------------------------
 
 const COST_ROUNDS: usize = 5;
@@ -124,8 +109,8 @@ fn cost(options: &Options) {
     let (mut bare_us, mut beat_us, mut commit_us) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..COST_ROUNDS {
         bare_us.push(bare::measure(window, bare::bare_server));
-        beat_us.push(by_request(&broker, &mut load, &heartbeats, window));
-        commit_us.push(by_request(&broker, &mut load, &commits, window));
+        beat_us.push(cpu_us_by_request(&broker, &mut load, &heartbeats, window));
+        commit_us.push(cpu_us_by_request(&broker, &mut load, &commits, window));
     }
     let rate = median(bare_us.iter().map(|figure| figure.rate).collect());
     let bare_us = median(bare_us.iter().map(|figure| figure.cpu_us).collect());
@@ -134,19 +119,6 @@ fn cost(options: &Options) {
     println!("  {:<30}{bare_us:>8.2} us  {rate:.0} /s", "bare ring loop, 256 bytes");
     println!("  {:<30}{beat_us:>8.2} us  {:.2} times the bare loop", "heartbeat", beat_us / bare_us);
     println!("  {:<30}{commit_us:>8.2} us  {:.2} times the bare loop", "offset commit", commit_us / bare_us);
-}
-
-/// CPU microseconds of the broker by request, for requests that are repeated on every connection.
-fn by_request(broker: &Broker, load: &mut Load, frames: &[bytes::Bytes], window: Duration) -> f64 {
-    load.repeat(frames, window / 4);
-    let before = broker.cpu_seconds();
-    let answered = load.repeat(frames, window);
-    (broker.cpu_seconds() - before) * 1e6 / answered as f64
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 // ---- one large group --------------------------------------------------------------------------------

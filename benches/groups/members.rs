@@ -176,7 +176,7 @@ impl Member {
 }
 
 /// A step in the life of the group.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// All members join, some at a time.
     Join,

@@ -17,10 +17,10 @@ use thalweg::protocol::stored::group::{OffsetCommitKey, OffsetCommitValue, Recor
 use thalweg::storage::{Appender, LogConfig};
 use thalweg::types::{LeaderEpoch, Offset, PartitionId};
 
-use super::SETTINGS;
 use super::brokers::Broker;
 use super::load::Load;
 use super::members;
+use super::settings::SETTINGS;
 
 pub const COMMITS: usize = 1_000_000;
 const TOPIC: &str = "replayed";
@@ -56,7 +56,7 @@ pub struct Started {
 
 /// Makes the data directory `dir` of a broker that has such a log; how many bytes the log is.
 pub fn make(dir: &Path, shape: Shape) -> u64 {
-    let broker = Broker::thalweg(dir, &settings());
+    let broker = Broker::thalweg(dir, &broker_settings());
     members::heartbeat_frames(&mut Load::connect(&broker.address, 1), "before");
     broker.stop();
     let log_dir = dir.join("__consumer_offsets-0");
@@ -95,7 +95,7 @@ async fn write(path: &Path, shape: Shape, appender: &Rc<Appender>) {
     log.close().await.expect("a clean end");
 }
 
-fn settings() -> Vec<&'static str> {
+fn broker_settings() -> Vec<&'static str> {
     SETTINGS.iter().copied().chain([ONE_PARTITION]).collect()
 }
 
@@ -123,7 +123,7 @@ fn group(position: usize) -> String {
 pub fn start(made: &Path, copy: &Path, shape: Shape) -> Started {
     copy_to_disk(made, copy);
     let began = Instant::now();
-    let broker = Broker::thalweg(copy, &settings());
+    let broker = Broker::thalweg(copy, &broker_settings());
     let mut load = Load::connect(&broker.address, 1);
     let newest = shape.positions - 1;
     let topic = OffsetFetchRequestTopics::default()
