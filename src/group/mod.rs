@@ -81,7 +81,15 @@ pub enum Effect {
 }
 
 /// A long computation, ready to be moved to another thread.
-pub struct Work(pub Box<dyn FnOnce() -> Worked + Send>);
+pub enum Work {
+    /// How long it takes is bounded by the size of a group.
+    Whole(Box<dyn FnOnce() -> Worked + Send>),
+    /// A client's expression says how long it takes, so others have their turn in between. It is called until it
+    /// gives its result, and gives `None` soon after what it is handed says that its slice of time is over.
+    Sliced(Box<Slices>),
+}
+
+type Slices = dyn FnMut(&dyn Fn() -> bool) -> Option<Worked> + Send;
 
 /// What a computation came to.
 pub struct Worked(pub Box<TakeResult>);

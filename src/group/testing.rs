@@ -191,11 +191,20 @@ impl Fixture {
     /// Runs the computations that were asked for, and those that follow from them.
     pub fn work(&mut self) {
         while !self.works.is_empty() {
-            for work in std::mem::take(&mut self.works) {
-                let worked = (work.0)();
-                self.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
-            }
+            self.work_on();
         }
+    }
+
+    /// Runs the first of the computations, or the shortest slice of it, which then goes behind all others.
+    pub fn work_on(&mut self) {
+        let worked = match self.works.remove(0) {
+            Work::Whole(work) => work(),
+            Work::Sliced(mut work) => match work(&|| true) {
+                Some(worked) => worked,
+                None => return self.works.push(Work::Sliced(work)),
+            },
+        };
+        self.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
     }
 
     /// What a replay of the log gives.

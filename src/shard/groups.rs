@@ -23,7 +23,7 @@ use crate::group::settings::Settings;
 use crate::group::{self, Answer, Context, Effect, Groups, OFFSETS_TOPIC, Outcome, Ticket, Work};
 use crate::metadata::Image;
 use crate::runtime::broadcast::View;
-use crate::runtime::compute::compute;
+use crate::runtime::compute::{compute, compute_in_slices};
 use crate::runtime::shards::Reply;
 use crate::runtime::tasks::{self, Queue};
 use crate::types::{PartitionId, TopicId};
@@ -107,7 +107,10 @@ impl GroupCoordinator {
         let coordinator = self.clone();
         let generation = self.machine.generation();
         tasks::spawn(Queue::Background, async move {
-            let worked = compute(work.0).await;
+            let worked = match work {
+                Work::Whole(work) => compute(work).await,
+                Work::Sliced(work) => compute_in_slices(work).await,
+            };
             if coordinator.machine.generation() != generation {
                 // It was of a state that was dropped since; the one that was loaded asks again.
                 return;

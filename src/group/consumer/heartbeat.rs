@@ -18,7 +18,7 @@ use super::{Context, Outcome, Shared, Timer, assignors, reconcile, records, rege
 use crate::clock::Now;
 use crate::group::assignors::Assignment;
 use crate::group::migration::upgraded;
-use crate::group::regex::{self, TopicRegex};
+use crate::group::regex::{Compiled, RegexRefused, TopicRegex};
 use crate::group::settings::Settings;
 use crate::group::timers::Timers;
 use crate::group::{Client, Group, Groups, Timer as AnyTimer};
@@ -89,6 +89,20 @@ fn check_assignor(request: &ConsumerGroupHeartbeatRequest, settings: &Settings) 
     Err(ApiError::new(ResponseError::UnsupportedAssignor, message))
 }
 
+/// Why a heartbeat is not decided; nothing is changed then.
+#[derive(Debug)]
+pub enum Undecided {
+    Refused(ApiError),
+    /// It brings an expression that nobody in the group has: it is to come again with that compiled.
+    NotCompiled,
+}
+
+impl From<ApiError> for Undecided {
+    fn from(error: ApiError) -> Undecided {
+        Undecided::Refused(error)
+    }
+}
+
 /// What is known of a heartbeat once it cannot be refused any more.
 #[derive(Default)]
 struct Admitted {
@@ -107,22 +121,26 @@ struct Admitted {
 }
 
 impl Groups {
-    /// Decides a heartbeat that [`check_heartbeat`] let pass and that names its member.
+    /// Decides a heartbeat that [`check_heartbeat`] let pass and that names its member. `compiled` is what became
+    /// of its expression, where that is known.
     ///
     /// # Errors
-    /// GROUP_ID_NOT_FOUND, UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH, UNRELEASED_INSTANCE_ID, FENCED_INSTANCE_ID,
-    /// GROUP_MAX_SIZE_REACHED, INVALID_REGULAR_EXPRESSION; then nothing is changed.
+    /// [`Undecided::NotCompiled`] where that has to be known and is not. GROUP_ID_NOT_FOUND, UNKNOWN_MEMBER_ID,
+    /// FENCED_MEMBER_EPOCH, UNRELEASED_INSTANCE_ID, FENCED_INSTANCE_ID, GROUP_MAX_SIZE_REACHED,
+    /// INVALID_REGULAR_EXPRESSION.
     pub fn consumer_heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
+        compiled: Option<Compiled>,
         client: &Client,
         context: &Context<'_>,
         outcome: &mut Outcome,
-    ) -> Result<ConsumerGroupHeartbeatResponse, ApiError> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, Undecided> {
         if request.member_epoch < JOIN_EPOCH {
-            return self.consumer_leave(request, context, outcome);
+            return Ok(self.consumer_leave(request, context, outcome)?);
         }
         let mut admitted = self.admit(request, context)?;
+        self.admit_regex(request, compiled, &mut admitted)?;
         if admitted.replaces_classic {
             self.end_classic(&request.group_id, context, outcome);
         }
@@ -150,7 +168,7 @@ impl Groups {
         Ok(answer(request, &old.progress, member, timeouts))
     }
 
-    /// All that a heartbeat can be refused for; changes nothing.
+    /// All that a heartbeat can be refused for, but for its expression; changes nothing.
     fn admit(
         &self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -196,9 +214,42 @@ impl Groups {
             }
             check_state(member, request)?;
         }
-        admit_regex(group, member, request, &mut admitted)?;
         admitted.upgraded = made.filter(|_| upgrades);
         Ok(admitted)
+    }
+
+    /// Looks at the expression of a heartbeat that is admitted otherwise; changes nothing.
+    fn admit_regex(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        compiled: Option<Compiled>,
+        admitted: &mut Admitted,
+    ) -> Result<(), Undecided> {
+        let Some(told) = request.subscribed_topic_regex.as_deref() else { return Ok(()) };
+        let group = match self.groups.get(request.group_id.as_str()) {
+            Some(Group::Consumer(group)) => Some(&**group),
+            // Nobody subscribes by an expression in a classic group, nor in one that is not there.
+            _ => None,
+        };
+        let member_id = admitted.replaces.as_deref().unwrap_or(&request.member_id);
+        let old = group.and_then(|group| group.members.get(member_id)?.profile.regex());
+        if old.map_or("", |old| old) == told {
+            return Ok(());
+        }
+        let subscriber_count = |regex| group.map_or(0, |group| group.regexes.subscriber_count(regex));
+        admitted.drops_regex = old.is_some_and(|old| subscriber_count(old) == 1);
+        if told.is_empty() {
+            return Ok(());
+        }
+        if subscriber_count(told) > 0 {
+            admitted.takes_resolved = group.is_some_and(|group| group.regexes.resolution(told).is_some());
+            return Ok(());
+        }
+        let compiled = compiled.ok_or(Undecided::NotCompiled)?;
+        let invalid =
+            |refused: RegexRefused| ApiError::new(ResponseError::InvalidRegularExpression, refused.message());
+        admitted.brings = Some(compiled.map_err(invalid)?);
+        Ok(())
     }
 
     fn consumer_leave(
@@ -421,31 +472,6 @@ fn check_state(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Resu
         ResponseError::FencedMemberEpoch,
         "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.",
     ))
-}
-
-fn admit_regex(
-    group: &ConsumerGroup,
-    member: Option<&Member>,
-    request: &ConsumerGroupHeartbeatRequest,
-    admitted: &mut Admitted,
-) -> Result<(), ApiError> {
-    let Some(told) = request.subscribed_topic_regex.as_deref() else { return Ok(()) };
-    let old = member.and_then(|member| member.profile.regex());
-    if old.map_or("", |old| old) == told {
-        return Ok(());
-    }
-    admitted.drops_regex = old.is_some_and(|old| group.regexes.subscriber_count(old) == 1);
-    if told.is_empty() {
-        return Ok(());
-    }
-    if group.regexes.subscriber_count(told) > 0 {
-        admitted.takes_resolved = group.regexes.resolution(told).is_some();
-        return Ok(());
-    }
-    let compiled = regex::compile(told)
-        .map_err(|refused| ApiError::new(ResponseError::InvalidRegularExpression, refused.message()))?;
-    admitted.brings = Some(compiled);
-    Ok(())
 }
 
 /// The member before its request.

@@ -38,7 +38,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use heartbeat::check_heartbeat;
+pub use heartbeat::{Undecided, check_heartbeat};
 pub use state::ConsumerGroup;
 
 /// What of a consumer group has a deadline.

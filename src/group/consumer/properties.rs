@@ -134,9 +134,7 @@ impl World {
             client.owned = told;
         }
         let request = client.request(says);
-        let answer = self.it.decide(|groups, context, outcome| {
-            groups.consumer_heartbeat(&request, &crate::group::testing::client("c"), context, outcome)
-        });
+        let answer = self.it.try_heartbeat(&request);
         let client = &mut self.clients[at];
         match answer {
             _ if loses_answer => client.lost = true,
@@ -162,9 +160,7 @@ impl World {
         let for_good = client.instance.is_none() || self.random.one_in(2);
         let request = beat(&client.member, if for_good { -1 } else { STATIC_LEAVE_EPOCH })
             .with_instance_id(client.instance.as_deref().map(text));
-        let left = self.it.decide(|groups, context, outcome| {
-            groups.consumer_heartbeat(&request, &crate::group::testing::client("c"), context, outcome)
-        });
+        let left = self.it.try_heartbeat(&request);
         if for_good {
             self.clients.swap_remove(at);
         } else {

@@ -2,13 +2,14 @@
 //! and the rules of when they are resolved again.
 //!
 //! All expressions of a group are resolved together, in the background, so that one refresh moves partitions
-//! once. The source is Kafka's GroupMetadataManager.maybeUpdateRegularExpressions.
+//! once; in slices of time, for a hostile expression over all topics can take minutes. The source is Kafka's
+//! GroupMetadataManager.maybeUpdateRegularExpressions.
 
 use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::member::{Names, names};
+use super::member::Names;
 use super::state::ConsumerGroup;
 use super::{Context, Outcome, Shared, records, store};
 use crate::group::regex::{self, TopicRegex};
@@ -46,8 +47,8 @@ pub struct Regexes {
     /// Compiled ones of those that have subscribers: a cache.
     compiled: AHashMap<Arc<str>, Arc<TopicRegex>>,
     newest: Option<Refresh>,
-    /// The token of the resolution that runs.
-    refreshing: Option<u64>,
+    /// Names the resolution that runs, which ends early where the group is gone.
+    refreshing: Option<Arc<()>>,
 }
 
 impl Regexes {
@@ -146,16 +147,22 @@ pub fn refresh(
     if !required {
         return;
     }
-    let token = consumers.next_token;
-    consumers.next_token += 1;
-    regexes.refreshing = Some(token);
-    let (image, to_resolve, id) = (context.image.clone(), regexes.to_resolve(), group.id.to_string());
-    outcome.effect(Effect::Work(Work(Box::new(move || {
-        let found = resolve(&image, to_resolve);
-        let refresh = Refresh { version: image.offset.0, timestamp_ms: now_ms };
-        Worked(Box::new(move |groups, context, outcome| {
-            groups.take_resolved(&id, token, found, refresh, context, outcome);
-        }))
+    let token = Arc::new(());
+    regexes.refreshing = Some(token.clone());
+    let mut resolver = Resolver::new(context.image.clone(), regexes.to_resolve());
+    let refresh = Refresh { version: context.image.offset.0, timestamp_ms: now_ms };
+    let mut id = group.id.to_string();
+    outcome.effect(Effect::Work(Work::Sliced(Box::new(move |is_over| {
+        // Without its group nobody wants to know.
+        let is_wanted = Arc::strong_count(&token) > 1;
+        if is_wanted && !resolver.go_on(is_over) {
+            return None;
+        }
+        let (id, token, found) =
+            (std::mem::take(&mut id), token.clone(), std::mem::take(&mut resolver.found));
+        Some(Worked(Box::new(move |groups, context, outcome| {
+            groups.take_resolved(&id, &token, found, refresh, context, outcome);
+        })))
     }))));
 }
 
@@ -163,19 +170,81 @@ pub fn refresh(
 struct Found {
     regex: Arc<str>,
     compiled: Option<Arc<TopicRegex>>,
+    /// By name.
     topics: Names,
 }
 
-fn resolve(image: &Image, regexes: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>) -> Vec<Found> {
-    let resolve = |(at, (regex, compiled)): (usize, (Arc<str>, Option<Arc<TopicRegex>>))| {
-        // It was checked when a member brought it; one that another broker took may still be refused here.
-        let compiled = compiled.or_else(|| regex::compile(&regex).map(Arc::new).ok());
-        let matched =
-            image.topics().filter(|topic| compiled.as_ref().is_some_and(|it| it.matches(&topic.name)));
-        let topics = names(matched.map(|topic| &*topic.name));
-        Found { topics, regex, compiled: compiled.filter(|_| at < COMPILED_MAX) }
-    };
-    regexes.into_iter().enumerate().map(resolve).collect()
+/// Resolves expressions over all topics of an image, a slice of time after the other.
+struct Resolver {
+    image: Image,
+    /// Those that are not begun, the next one last.
+    left: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>,
+    matching: Option<Matching>,
+    found: Vec<Found>,
+}
+
+/// An expression that is being matched.
+struct Matching {
+    regex: Arc<str>,
+    compiled: Arc<TopicRegex>,
+    matched: Vec<Arc<str>>,
+    /// No topic before this name is left.
+    next: String,
+}
+
+impl Resolver {
+    fn new(image: Image, left: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>) -> Resolver {
+        let found = Vec::with_capacity(left.len());
+        Resolver { image, left, matching: None, found }
+    }
+
+    /// Goes on until all is found, which is true, or one compiling or match after the slice is over.
+    fn go_on(&mut self, is_over: &dyn Fn() -> bool) -> bool {
+        loop {
+            if let Some(mut matching) = self.matching.take() {
+                if !matching.go_on(&self.image, is_over) {
+                    self.matching = Some(matching);
+                    return false;
+                }
+                self.find(matching.regex, Some(matching.compiled), matching.matched);
+            }
+            let Some((regex, compiled)) = self.left.pop() else { return true };
+            // It was checked when a member brought it; one that another broker took may still be refused here.
+            match compiled.or_else(|| regex::compile(&regex).map(Arc::new).ok()) {
+                Some(compiled) => {
+                    self.matching =
+                        Some(Matching { regex, compiled, matched: Vec::new(), next: String::new() });
+                }
+                None => self.find(regex, None, Vec::new()),
+            }
+            if is_over() {
+                return false;
+            }
+        }
+    }
+
+    fn find(&mut self, regex: Arc<str>, compiled: Option<Arc<TopicRegex>>, matched: Vec<Arc<str>>) {
+        let compiled = compiled.filter(|_| self.found.len() < COMPILED_MAX);
+        self.found.push(Found { regex, compiled, topics: matched.into() });
+    }
+}
+
+impl Matching {
+    /// True where no topic is left.
+    fn go_on(&mut self, image: &Image, is_over: &dyn Fn() -> bool) -> bool {
+        let from = std::mem::take(&mut self.next);
+        for topic in image.topics_from(&from) {
+            if self.compiled.matches(&topic.name) {
+                self.matched.push(topic.name.clone());
+            }
+            if is_over() {
+                // The first text behind the name.
+                self.next = format!("{}\0", topic.name);
+                return false;
+            }
+        }
+        true
+    }
 }
 
 impl Groups {
@@ -183,7 +252,7 @@ impl Groups {
     fn take_resolved(
         &mut self,
         id: &str,
-        token: u64,
+        token: &Arc<()>,
         found: Vec<Found>,
         refresh: Refresh,
         context: &Context<'_>,
@@ -191,7 +260,7 @@ impl Groups {
     ) {
         let Groups { groups, consumers, .. } = self;
         let Some(Group::Consumer(group)) = groups.get_mut(id) else { return };
-        if group.regexes.refreshing.take_if(|running| *running == token).is_none() {
+        if group.regexes.refreshing.take_if(|running| Arc::ptr_eq(running, token)).is_none() {
             return;
         }
         let mut bump = false;

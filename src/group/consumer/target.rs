@@ -62,7 +62,7 @@ fn start(
     *next_token += 1;
     group.computing = Some(Computing { token, dropped });
     let id = group.id.to_string();
-    outcome.effect(Effect::Work(Work(Box::new(move || {
+    outcome.effect(Effect::Work(Work::Whole(Box::new(move || {
         let assigned = order.assignor.assign(&order.spec);
         Worked(Box::new(move |groups, context, outcome| {
             groups.take_computed(&id, token, &order, assigned, context, outcome);

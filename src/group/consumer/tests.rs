@@ -7,14 +7,16 @@ use kafka_protocol::messages::{
 };
 
 use super::member::MemberState;
-use super::{ConsumerGroup, check_heartbeat, records};
+use super::{ConsumerGroup, Undecided, check_heartbeat, records};
 use crate::broker::state_machine::StateMachine;
 use crate::group::testing::{Fixture, client};
-use crate::group::{Group, Groups};
+use crate::group::{Group, Groups, regex};
 use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::group::*;
 use crate::protocol::wire::StrBytes;
 use crate::types::TopicId;
+
+mod by_regex;
 
 pub const GROUP: &str = "readers";
 
@@ -62,11 +64,29 @@ impl Fixture {
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, ApiError> {
-        let answer = self.decide(|groups, context, outcome| {
-            groups.consumer_heartbeat(request, &client("client"), context, outcome)
-        });
+        let answer = self.try_heartbeat(request);
         self.check_replay();
         answer
+    }
+
+    /// As [`Fixture::consumer_heartbeat`], and leaves the replay unchecked.
+    pub fn try_heartbeat(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Result<ConsumerGroupHeartbeatResponse, ApiError> {
+        let mut compiled = None;
+        loop {
+            let answer = self.decide(|groups, context, outcome| {
+                groups.consumer_heartbeat(request, compiled.take(), &client("client"), context, outcome)
+            });
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(Undecided::Refused(error)) => return Err(error),
+                Err(Undecided::NotCompiled) => {
+                    compiled = request.subscribed_topic_regex.as_deref().map(regex::compile);
+                }
+            }
+        }
     }
 
     pub fn ok(&mut self, request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
@@ -616,9 +636,7 @@ mod beside_classic_groups {
             ..MemberMetadata::default()
         };
         it.decide(|_, _, outcome| outcome.record(classic(vec![member])));
-        let refused = it.decide(|groups, context, outcome| {
-            groups.consumer_heartbeat(&join("a", &["t"]), &client("c"), context, outcome)
-        });
+        let refused = it.try_heartbeat(&join("a", &["t"]));
         assert_eq!(refused.unwrap_err().error, ResponseError::GroupIdNotFound);
     }
 
@@ -635,79 +653,6 @@ mod beside_classic_groups {
         assert_eq!(it.ok(&join("a", &["t"])).member_epoch, 1);
         it.restart();
         assert_eq!(it.consumers().member_count(), 1);
-    }
-}
-
-mod by_regex {
-    use super::*;
-
-    #[test]
-    fn topics_are_resolved_in_the_background_and_assigned_at_the_next_heartbeat() {
-        let mut it = Fixture::new();
-        let first = it.topic("logs-1", 1);
-        it.topic("other", 1);
-        let answer = it.ok(&join_by_regex("a", "logs-.*"));
-        assert_eq!((answer.member_epoch, assigned(&answer)), (1, Some(vec![])));
-        it.work();
-        it.check_replay();
-        let answer = it.ok(&beat("a", 1));
-        assert_eq!((answer.member_epoch, assigned(&answer)), (2, Some(vec![(first, vec![0])])));
-        assert!(it.consumers().is_subscribed_to("logs-1") && !it.consumers().is_subscribed_to("other"));
-        // Topics that come are found, but no sooner than ten seconds after the last time.
-        let second = it.topic("logs-2", 1);
-        it.step(10_000);
-        it.ok(&beat("a", 2));
-        assert!(it.works.is_empty());
-        it.step(1);
-        it.ok(&beat("a", 2));
-        it.work();
-        let answer = it.ok(&beat("a", 2));
-        assert_eq!(assigned(&answer), Some(vec![(first, vec![0]), (second, vec![0])]));
-        it.restart();
-        assert_eq!(it.ok(&beat("a", 3)).member_epoch, 3);
-    }
-
-    #[test]
-    fn an_expression_that_is_none_is_refused() {
-        let mut it = Fixture::new();
-        assert_eq!(it.refused(&join_by_regex("a", "(")), ResponseError::InvalidRegularExpression);
-        assert!(it.groups.group(GROUP).is_none());
-    }
-
-    #[test]
-    fn an_expression_lives_as_long_as_its_last_member() {
-        let mut it = Fixture::new();
-        it.topic("t1", 2);
-        it.ok(&join_by_regex("a", "t."));
-        it.work();
-        it.ok(&join_by_regex("b", "t."));
-        assert_eq!(it.consumers().epoch(), 3, "a resolved expression asks for a new target");
-        it.ok(&beat("a", -1));
-        assert!(it.consumers().is_subscribed_to("t1"));
-        it.ok(&join("b", &["t1"]).with_subscribed_topic_regex(Some(text(""))).with_member_epoch(3));
-        assert_eq!(it.consumers().regexes.resolved().len(), 0);
-        assert!(it.consumers().is_subscribed_to("t1"), "by its name now");
-        it.ok(&beat("b", -1));
-        assert!(!it.consumers().is_subscribed_to("t1"));
-    }
-
-    #[test]
-    fn all_are_resolved_again_after_the_refresh_interval() {
-        let mut it = Fixture::with("group.consumer.regex.refresh.interval.ms=600000");
-        it.topic("t1", 1);
-        it.ok(&join_by_regex("a", "t."));
-        it.work();
-        let mut epoch = 1;
-        for _ in 0..20 {
-            it.step(30_000);
-            epoch = it.ok(&beat("a", epoch)).member_epoch;
-            assert!(it.works.is_empty());
-        }
-        it.step(1);
-        it.ok(&beat("a", epoch));
-        assert_eq!(it.works.len(), 1);
-        it.work();
-        assert_eq!(it.ok(&beat("a", epoch)).member_epoch, epoch, "it matched the same");
     }
 }
 
@@ -756,9 +701,8 @@ mod large {
         let mut rounds = 0;
         while it.consumers().target_epoch == 1 {
             it.ok(&join(&format!("m{rounds}"), &["t"]));
-            let work = it.works.pop().expect("a target is being computed");
-            let worked = (work.0)();
-            it.decide(|groups, context, outcome| groups.worked(worked, context, outcome));
+            assert_eq!(it.works.len(), 1, "a target is being computed");
+            it.work_on();
             rounds += 1;
             assert!(rounds < 30);
         }
@@ -784,10 +728,7 @@ mod large {
                 }
                 epoch => beat(&self.id, epoch),
             };
-            let answer = it.decide(|groups, context, outcome| {
-                groups.consumer_heartbeat(&request, &client("c"), context, outcome)
-            });
-            let answer = answer.expect("the heartbeat is taken");
+            let answer = it.try_heartbeat(&request).expect("the heartbeat is taken");
             self.epoch = answer.member_epoch;
             self.reports = false;
             if let Some(told) = assigned(&answer) {
@@ -828,10 +769,7 @@ mod large {
         assert_eq!(it.log.len(), written);
         // One goes and another comes: only what moves is written, besides an epoch a member for each of both.
         let gone = readers.pop().expect("there are some");
-        it.decide(|groups, context, outcome| {
-            groups.consumer_heartbeat(&beat(&gone.id, -1), &client("c"), context, outcome)
-        })
-        .expect("it leaves");
+        it.try_heartbeat(&beat(&gone.id, -1)).expect("it leaves");
         assert!(rounds(&mut it, &mut readers, &topics) <= 3);
         readers.push(reader(5_000));
         assert!(rounds(&mut it, &mut readers, &topics) <= 5);

@@ -170,9 +170,7 @@ impl Mixed {
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, ApiError> {
-        self.0.decide(|groups, context, outcome| {
-            groups.consumer_heartbeat(request, &client("n"), context, outcome)
-        })
+        self.0.try_heartbeat(request)
     }
 
     fn ok(&mut self, request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {

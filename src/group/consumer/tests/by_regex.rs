@@ -1,0 +1,149 @@
+//! Subscription by regular expression: when it is resolved, what it moves, and that nobody waits for another's.
+
+use super::*;
+
+#[test]
+fn topics_are_resolved_in_the_background_and_assigned_at_the_next_heartbeat() {
+    let mut it = Fixture::new();
+    let first = it.topic("logs-1", 1);
+    it.topic("other", 1);
+    let answer = it.ok(&join_by_regex("a", "logs-.*"));
+    assert_eq!((answer.member_epoch, assigned(&answer)), (1, Some(vec![])));
+    it.work();
+    it.check_replay();
+    let answer = it.ok(&beat("a", 1));
+    assert_eq!((answer.member_epoch, assigned(&answer)), (2, Some(vec![(first, vec![0])])));
+    assert!(it.consumers().is_subscribed_to("logs-1") && !it.consumers().is_subscribed_to("other"));
+    // Topics that come are found, but no sooner than ten seconds after the last time.
+    let second = it.topic("logs-2", 1);
+    it.step(10_000);
+    it.ok(&beat("a", 2));
+    assert!(it.works.is_empty());
+    it.step(1);
+    it.ok(&beat("a", 2));
+    it.work();
+    let answer = it.ok(&beat("a", 2));
+    assert_eq!(assigned(&answer), Some(vec![(first, vec![0]), (second, vec![0])]));
+    it.restart();
+    assert_eq!(it.ok(&beat("a", 3)).member_epoch, 3);
+}
+
+#[test]
+fn an_expression_that_is_none_is_refused() {
+    let mut it = Fixture::new();
+    assert_eq!(it.refused(&join_by_regex("a", "(")), ResponseError::InvalidRegularExpression);
+    assert!(it.groups.group(GROUP).is_none());
+}
+
+#[test]
+fn an_expression_lives_as_long_as_its_last_member() {
+    let mut it = Fixture::new();
+    it.topic("t1", 2);
+    it.ok(&join_by_regex("a", "t."));
+    it.work();
+    it.ok(&join_by_regex("b", "t."));
+    assert_eq!(it.consumers().epoch(), 3, "a resolved expression asks for a new target");
+    it.ok(&beat("a", -1));
+    assert!(it.consumers().is_subscribed_to("t1"));
+    it.ok(&join("b", &["t1"]).with_subscribed_topic_regex(Some(text(""))).with_member_epoch(3));
+    assert_eq!(it.consumers().regexes.resolved().len(), 0);
+    assert!(it.consumers().is_subscribed_to("t1"), "by its name now");
+    it.ok(&beat("b", -1));
+    assert!(!it.consumers().is_subscribed_to("t1"));
+}
+
+#[test]
+fn an_expression_that_nobody_has_is_compiled_before_it_is_decided() {
+    let mut it = Fixture::new();
+    it.topic("t1", 1);
+    let decide = |it: &mut Fixture, request: &ConsumerGroupHeartbeatRequest| {
+        it.decide(|groups, context, outcome| {
+            groups.consumer_heartbeat(request, None, &client("c"), context, outcome)
+        })
+    };
+    let first = decide(&mut it, &join_by_regex("a", "t.*"));
+    assert!(matches!(first, Err(Undecided::NotCompiled)), "{first:?}");
+    assert!(it.log.is_empty() && it.groups.group(GROUP).is_none(), "nothing is changed");
+    it.ok(&join_by_regex("a", "t.*"));
+    // Whoever comes with the same one needs nothing, and what is refused otherwise is not compiled for.
+    assert!(decide(&mut it, &join_by_regex("b", "t.*")).is_ok());
+    let ahead = join_by_regex("a", "u.*").with_member_epoch(9);
+    assert!(matches!(decide(&mut it, &ahead), Err(Undecided::Refused(_))));
+}
+
+/// A group that resolves an expression which takes long over many topics.
+fn hostile() -> Fixture {
+    let mut it = Fixture::new();
+    for at in 0..50 {
+        it.topic(&format!("{}-{at}", "a".repeat(240)), 1);
+    }
+    it.ok(&join_by_regex("a", "(?:a*){1000}x|.*-7").with_group_id(GroupId(text("hostile"))));
+    it
+}
+
+#[test]
+fn others_are_computed_between_slices_of_a_hostile_expression() {
+    let mut it = hostile();
+    let hostile = |it: &Fixture| match it.groups.group("hostile") {
+        Some(Group::Consumer(group)) => group.topics.keys().cloned().collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let topic = it.topic("t", 150_000);
+    it.ok(&join("a", &["t"]));
+    it.ok(&join("b", &["t"]));
+    assert_eq!(it.works.len(), 2, "the expression and then the large target");
+    it.work_on();
+    it.work_on();
+    assert_eq!(
+        (it.works.len(), it.consumers().target_epoch),
+        (1, 2),
+        "the target is there, the topics are not"
+    );
+    assert_eq!(assigned(&it.ok(&beat("a", 1))).map(|told| told[0].1.len()), Some(75_000), "{topic:?}");
+    // Each topic is a slice of its own where slices are the shortest. What comes now is not looked at.
+    let later = it.topic("later-7", 1);
+    let mut slices = 1;
+    while !it.works.is_empty() {
+        it.work_on();
+        slices += 1;
+    }
+    assert!(slices >= 50, "{slices} slices");
+    let matched = hostile(&it);
+    assert!(matched.len() == 1 && matched[0].ends_with("a-7"), "{matched:?} and not {later:?}");
+    it.step(10_001);
+    it.ok(&beat("a", 1).with_group_id(GroupId(text("hostile"))));
+    it.work();
+    assert_eq!(hostile(&it).len(), 2, "the next refresh finds it");
+}
+
+#[test]
+fn a_resolution_whose_group_is_gone_ends_early() {
+    let mut it = hostile();
+    it.work_on();
+    it.ok(&beat("a", -1).with_group_id(GroupId(text("hostile"))));
+    assert_eq!(it.works.len(), 1, "it goes on while the group is there");
+    let Some(Group::Consumer(group)) = it.groups.group("hostile") else { panic!("it is there") };
+    let tombstones = group.tombstones("hostile");
+    it.decide(|_, _, outcome| tombstones.into_iter().for_each(|record| outcome.record(record)));
+    it.work_on();
+    assert!(it.works.is_empty());
+}
+
+#[test]
+fn all_are_resolved_again_after_the_refresh_interval() {
+    let mut it = Fixture::with("group.consumer.regex.refresh.interval.ms=600000");
+    it.topic("t1", 1);
+    it.ok(&join_by_regex("a", "t."));
+    it.work();
+    let mut epoch = 1;
+    for _ in 0..20 {
+        it.step(30_000);
+        epoch = it.ok(&beat("a", epoch)).member_epoch;
+        assert!(it.works.is_empty());
+    }
+    it.step(1);
+    it.ok(&beat("a", epoch));
+    assert_eq!(it.works.len(), 1);
+    it.work();
+    assert_eq!(it.ok(&beat("a", epoch)).member_epoch, epoch, "it matched the same");
+}
