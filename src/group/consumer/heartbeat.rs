@@ -545,6 +545,10 @@ fn update_member(
     }
     if let Some(regex) = old.profile.regex().filter(|_| admitted.drops_regex) {
         store(group, records::regex_tombstone(&group_id, regex), outcome);
+        // A new expression changes what the group reads once it is resolved, in one with what the old one leaves.
+        if group.members[&*request.member_id].profile.regex().is_none() {
+            group.hash_of = None;
+        }
     }
 }
 

@@ -278,6 +278,9 @@ impl Groups {
                 group.regexes.keep_compiled(&regex, compiled);
             }
         }
+        // Members may have left expressions since the hash was computed, which changes what the group reads even
+        // where nothing new is found.
+        group.hash_of = None;
         super::heartbeat::update_epoch(group, bump, consumers, context, outcome);
     }
 }

@@ -71,6 +71,61 @@ fn an_expression_that_nobody_has_is_compiled_before_it_is_decided() {
     assert!(matches!(decide(&mut it, &ahead), Err(Undecided::Refused(_))));
 }
 
+#[test]
+fn a_member_that_changes_to_an_expression_without_topics_loses_what_it_had() {
+    let mut it = Fixture::new();
+    let topic = it.topic("t1", 2);
+    it.ok(&join_by_regex("a", "t.*"));
+    it.work();
+    assert_eq!(assigned(&it.ok(&beat("a", 1))), Some(vec![(topic, vec![0, 1])]));
+    it.step(10_001);
+    // It keeps them until the new one is resolved, so that those of both stay where they are.
+    let answer = it.ok(&beat("a", 2).with_subscribed_topic_regex(Some(text("u.*"))));
+    assert_eq!((answer.member_epoch, assigned(&answer)), (2, None));
+    assert!(!it.consumers().is_subscribed_to("t1"));
+    it.work();
+    let answer = it.ok(&beat("a", 2));
+    assert_eq!(assigned(&answer), Some(vec![]));
+    assert_eq!(it.ok(&owning("a", 2, &[])).member_epoch, 3);
+}
+
+#[test]
+fn a_dropped_expressions_topics_go_though_another_refresh_finds_nothing_new() {
+    let mut it = Fixture::new();
+    let (first, second) = (it.topic("t1", 1), it.topic("u1", 1));
+    it.ok(&join_by_regex("a", "t.*"));
+    it.work();
+    it.ok(&join_by_regex("b", "u.*"));
+    it.step(10_001);
+    it.ok(&beat("a", 1));
+    it.work();
+    let answer = it.ok(&beat("a", 2));
+    let epoch = it.consumers().epoch();
+    assert_eq!((answer.member_epoch, it.consumers().is_subscribed_to("u1")), (epoch, true));
+    // The other's is resolved again, with what this one takes in the place of its own, which is nothing more.
+    it.step(10_001);
+    let answer = it.ok(&beat("a", epoch).with_subscribed_topic_regex(Some(text("x.*"))));
+    assert_eq!((answer.member_epoch, it.works.len()), (epoch, 1));
+    it.work();
+    assert_eq!(it.consumers().epoch(), epoch + 1);
+    assert_eq!(assigned(&it.ok(&beat("a", epoch))), Some(vec![]), "no more of {first:?}");
+    let told: Vec<_> = it.consumers().targets.values().flat_map(|it| it.topics()).collect();
+    assert_eq!(told, [(second, &[0][..])]);
+}
+
+#[test]
+fn a_member_that_takes_no_expression_in_the_place_of_its_own_loses_its_topics_at_once() {
+    let mut it = Fixture::new();
+    let (first, second) = (it.topic("t1", 1), it.topic("u1", 1));
+    it.ok(&join("a", &["u1"]).with_subscribed_topic_regex(Some(text("t.*"))));
+    it.work();
+    assert_eq!(it.ok(&beat("a", 1)).member_epoch, 2);
+    assert!(it.consumers().is_subscribed_to("t1"));
+    let answer = it.ok(&beat("a", 2).with_subscribed_topic_regex(Some(text(""))));
+    assert_eq!(it.consumers().epoch(), 3);
+    assert_eq!(assigned(&answer), Some(vec![(second, vec![0])]), "and no more {first:?}");
+}
+
 /// A group that resolves an expression which takes long over many topics.
 fn hostile() -> Fixture {
     let mut it = Fixture::new();
