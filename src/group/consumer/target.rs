@@ -49,14 +49,20 @@ fn start(
     context: &Context<'_>,
     outcome: &mut Outcome,
 ) {
-    let order = order(group, context);
+    let mut order = order(group, context);
     let partitions: usize = order.spec.partition_counts.values().map(|count| *count as usize).sum();
-    // The first target is always computed at once: nobody may be told to be at epoch 0.
-    let inline = group.target_epoch <= 0 || order.spec.members.len().saturating_mul(partitions) <= INLINE_MAX;
-    if inline {
+    if order.spec.members.len().saturating_mul(partitions) <= INLINE_MAX {
         let assigned = order.assignor.assign(&order.spec);
         take(group, &order, assigned, outcome);
         return;
+    }
+    if group.target_epoch <= 0 {
+        // Nobody may be told to be at epoch 0, so nothing is the target of this epoch and the first that is
+        // computed is of the next.
+        let (id, epoch, hash) = (group.id.clone(), group.epoch, group.metadata_hash);
+        store(group, records::target_epoch(&id, epoch), outcome);
+        store(group, records::epoch(&id, epoch.saturating_add(1), hash), outcome);
+        order.epoch = group.epoch;
     }
     let token = *next_token;
     *next_token += 1;

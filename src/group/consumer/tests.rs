@@ -682,6 +682,20 @@ mod large {
     }
 
     #[test]
+    fn a_large_first_target_follows_the_first_answer() {
+        let mut it = Fixture::new();
+        let topic = it.topic("t", 250_000);
+        let answer = it.ok(&join("a", &["t"]));
+        assert_eq!((answer.member_epoch, assigned(&answer)), (1, Some(vec![])), "nobody is at epoch 0");
+        assert_eq!(it.works.len(), 1);
+        assert_eq!(it.ok(&beat("a", 1)).assignment, None);
+        it.work();
+        let answer = it.ok(&beat("a", 1));
+        assert_eq!(answer.member_epoch, 2);
+        assert_eq!(assigned(&answer).map(|told| (told[0].0, told[0].1.len())), Some((topic, 250_000)));
+    }
+
+    #[test]
     fn a_target_for_an_epoch_that_is_past_is_computed_anew() {
         let (mut it, _) = large();
         it.ok(&join("b", &["t"]));
