@@ -82,9 +82,8 @@ pub fn log_dir(shard: &Shard) -> &Path {
 
 /// Makes a topic of this node; every core follows.
 pub async fn make_topic(shard: &Rc<Shard>, name: &str, partitions: i32) -> TopicId {
-    let mut image = Image::clone(&shard.image());
     let id = TopicId::random();
-    image.apply(&Record::from(TopicRecord { name: name.to_owned(), topic_id: id })).unwrap();
+    let mut records = vec![Record::from(TopicRecord { name: name.to_owned(), topic_id: id })];
     for partition in 0..partitions {
         let record = PartitionRecord {
             partition_id: PartitionId(partition),
@@ -97,12 +96,19 @@ pub async fn make_topic(shard: &Rc<Shard>, name: &str, partitions: i32) -> Topic
             directories: vec![shard.node.log_dirs[0].id.0],
             ..PartitionRecord::default()
         };
-        image.apply(&Record::from(record)).unwrap();
+        records.push(Record::from(record));
     }
+    publish(shard, &records).await;
+    id
+}
+
+/// Publishes the image with these records; every core follows.
+pub async fn publish(shard: &Rc<Shard>, records: &[Record]) {
+    let mut image = Image::clone(&shard.image());
+    records.iter().for_each(|record| image.apply(record).unwrap());
     image.offset = image.offset.plus(1);
     shard.node.images.publish(Arc::new(image));
     shard.follow_everywhere().await;
-    id
 }
 
 /// Has every core write what is appended from now on, and what was staged.
