@@ -23,8 +23,10 @@ use super::{
     Context, consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat,
     join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
+use crate::clock;
 use crate::group::{Groups, OFFSETS_TOPIC};
 use crate::metadata::features::GROUP_VERSION;
+use crate::protocol::stored::group::{self, OffsetCommitKey, OffsetCommitValue};
 use crate::protocol::stored::metadata::{FeatureLevelRecord, Record};
 use crate::protocol::wire::StrBytes;
 use crate::runtime::tasks::{self, Queue};
@@ -254,26 +256,35 @@ async fn codes(client: &Context, group: &str) -> Vec<(&'static str, i16)> {
     let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![id()]);
     let described = consumer_group_describe::handle(client, request, 0).await.groups.remove(0);
     codes.push(("ConsumerGroupDescribe", described.error_code));
+    codes.push(("ConsumerGroupHeartbeat", consumer_heartbeat(client, group).await));
+    let request = DeleteGroupsRequest::default().with_groups_names(vec![id()]);
+    codes.push(("DeleteGroups", delete_groups::handle(client, request, 2).await.results[0].error_code));
+    codes
+}
+
+async fn publish_consumer_groups(shard: &Rc<Shard>) {
+    let level = FeatureLevelRecord { name: GROUP_VERSION.to_owned(), feature_level: 1 };
+    publish(shard, &[Record::from(level)]).await;
+}
+
+/// Has the member "m" join, and stay in, a consumer group that follows "t".
+async fn consumer_heartbeat(client: &Context, group: &str) -> i16 {
     let request = ConsumerGroupHeartbeatRequest::default()
-        .with_group_id(id())
+        .with_group_id(group_id(group))
         .with_member_id(text("m"))
         .with_rebalance_timeout_ms(1_000)
         .with_topic_partitions(Some(Vec::new()))
         .with_subscribed_topic_names(Some(vec![TopicName(text("t"))]));
-    let beat = consumer_group_heartbeat::handle(client, request, 0).await;
-    codes.push(("ConsumerGroupHeartbeat", beat.error_code));
+    let beat = consumer_group_heartbeat::handle(client, request, 1).await;
     assert!(beat.error_code != 14 || beat.error_message.is_none(), "Kafka gives no sentence that is general");
-    let request = DeleteGroupsRequest::default().with_groups_names(vec![id()]);
-    codes.push(("DeleteGroups", delete_groups::handle(client, request, 2).await.results[0].error_code));
-    codes
+    beat.error_code
 }
 
 #[test]
 fn while_a_partition_is_loaded_its_groups_are_told_so() {
     let properties = "offsets.commit.timeout.ms=20000\ngroup.initial.rebalance.delay.ms=0";
     on_cores(1, properties, |shard| async move {
-        let level = FeatureLevelRecord { name: GROUP_VERSION.to_owned(), feature_level: 1 };
-        publish(&shard, &[Record::from(level)]).await;
+        publish_consumer_groups(&shard).await;
         make_topic(&shard, "t", 1).await;
         let offsets = make_topic(&shard, OFFSETS_TOPIC, 2).await;
         groups_are_loaded(&shard).await;
@@ -319,5 +330,51 @@ fn while_a_partition_is_loaded_its_groups_are_told_so() {
         let told = codes(&client, &loading).await;
         assert!(told.iter().all(|(_, code)| *code != 14), "{told:?}");
         ticking.cancel().await;
+    });
+}
+
+#[test]
+fn offsets_expire_where_nobody_follows_their_topic() {
+    let properties = "offsets.retention.minutes=1\noffsets.retention.check.interval.ms=20";
+    on_cores(1, properties, |shard| async move {
+        publish_consumer_groups(&shard).await;
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 1).await;
+        groups_are_loaded(&shard).await;
+        begin_to_write(&shard).await;
+        let client = client(&shard);
+        let committed_before = async |group: &'static str, seconds: i64| {
+            let key = OffsetCommitKey { group: group.into(), topic: "t".into(), partition: PartitionId(0) };
+            let commit_timestamp = clock::wall_ms() - seconds * 1_000;
+            let value =
+                OffsetCommitValue { offset: Offset(7), commit_timestamp, ..OffsetCommitValue::default() };
+            let record = group::Record::OffsetCommit(key, Some(value));
+            shard.ask_group(group, move |_, _, outcome| outcome.record(record)).await.unwrap();
+        };
+        assert_eq!(consumer_heartbeat(&client, "live").await, 0);
+        for group in ["empty", "live"] {
+            committed_before(group, 60).await;
+        }
+        committed_before("young", 40).await;
+        let offsets = async || {
+            let told = fetch(&client, &["empty", "live", "young"]).await;
+            told.into_iter().map(|(_, code, offset)| (code, offset)).collect::<Vec<_>>()
+        };
+        assert_eq!(offsets().await, [(0, Some(7)); 3]);
+        let ticking = tasks::spawn(Queue::Requests, shard.clone().tick_groups());
+        while offsets().await[0].1 == Some(7) {
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+        }
+        // Several looks later the others are there still.
+        glommio::timer::sleep(Duration::from_millis(300)).await;
+        assert_eq!(offsets().await, [(0, Some(-1)), (0, Some(7)), (0, Some(7))]);
+        let listed = list_groups::handle(&client, ListGroupsRequest::default(), 4).await.groups;
+        let mut names: Vec<_> = listed.iter().map(|group| group.group_id.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["live", "young"]);
+        ticking.cancel().await;
+        // The log says the same.
+        assert_eq!(replayed(&shard, "empty").await, Some(-1));
+        assert_eq!(offsets().await, [(0, Some(-1)), (0, Some(7)), (0, Some(7))]);
     });
 }

@@ -116,8 +116,7 @@ fn who_waits_in_a_round_keeps_no_memory_from_others() {
 #[test]
 fn who_left_while_waiting_for_a_round_leaves_its_place_to_others() {
     let _turn = turn();
-    let options =
-        ["max.connections=6", "connections.max.idle.ms=1500", "group.initial.rebalance.delay.ms=0"];
+    let options = ["max.connections=6", "connections.max.idle.ms=1500", "group.initial.rebalance.delay.ms=0"];
     let broker = Thalweg::start(&scratch("limits-groups-gone"), &options);
     let mut control = connect(&broker);
     first_member(&mut control);
