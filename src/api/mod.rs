@@ -12,7 +12,7 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -104,10 +104,16 @@ impl Context {
     /// Who asks, as groups remember it.
     fn group_client(&self) -> group::Client {
         let id = self.client_id.borrow();
-        group::Client {
-            id: id.as_deref().unwrap_or_default().to_owned(),
-            host: format!("/{}", self.peer.ip()),
-        }
+        group::Client { id: id.as_deref().unwrap_or_default().to_owned(), host: host_text(self.peer.ip()) }
+    }
+}
+
+/// An address as Java writes one that has no name. A listener of both families gives those of the older one as a
+/// part of the newer one.
+fn host_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => format!("/{}", address.segments().map(|group| format!("{group:x}")).join(":")),
     }
 }
 
@@ -431,6 +437,18 @@ fn finish(mut parts: Vec<Part>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_java_writes_them() {
+        for (address, text) in [
+            ("10.0.0.5", "/10.0.0.5"),
+            ("::ffff:10.0.0.5", "/10.0.0.5"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("2001:DB8::8:800:200c:417a", "/2001:db8:0:0:8:800:200c:417a"),
+        ] {
+            assert_eq!(host_text(address.parse().unwrap()), text);
+        }
+    }
 
     #[test]
     fn of_a_long_name_the_beginning_is_kept_in_whole_letters() {

@@ -1,10 +1,12 @@
-//! What members cost that wait for the others of their group.
+//! What members cost that wait for the others of their group, and by what address they are known.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::client::{answers, append, batch_of, connect, create};
+use crate::harness::process::free_port;
 use crate::harness::{Connection, Thalweg, message, scratch};
 use crate::turn;
 
@@ -135,5 +137,32 @@ fn who_left_while_waiting_for_a_round_leaves_its_place_to_others() {
         // The one that stays is not.
         assert_eq!(described(&mut control), (json!("PreparingRebalance"), 6), "the members stay");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_member_is_known_by_its_address_as_java_writes_it() {
+    let _turn = turn();
+    let port = free_port();
+    let listeners = format!("listeners=PLAINTEXT://ADDRESS,OUTSIDE://:{port}");
+    let options = [
+        &listeners,
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT",
+        "advertised.listeners=PLAINTEXT://localhost:1,OUTSIDE://localhost:2",
+        "group.initial.rebalance.delay.ms=0",
+    ];
+    let _broker = Thalweg::start(&scratch("limits-groups-hosts"), &options);
+    // The listener has both families where the host has them.
+    for (address, text) in [("127.0.0.1", "/127.0.0.1"), ("::1", "/0:0:0:0:0:0:0:1")] {
+        let address = SocketAddr::new(address.parse().expect("an address"), port);
+        let Ok(mut connection) = Connection::open(address) else {
+            assert!(address.is_ipv6());
+            continue;
+        };
+        let joined = first_member(&mut connection);
+        let answer = connection.call("DescribeGroups", 4, &json!({"groups": ["g"]})).body();
+        assert_eq!(answer["groups"][0]["members"][0]["clientHost"], text, "{answer}");
+        let leave = json!({"groupId": "g", "members": [{"memberId": joined["memberId"]}]});
+        assert_eq!(connection.call("LeaveGroup", 3, &leave).body()["errorCode"], 0);
     }
 }
