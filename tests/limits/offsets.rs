@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{connect, create, metadata};
+use crate::client::{append, batch_of, connect, create, logged, metadata};
 use crate::harness::{Connection, Thalweg, scratch};
 use crate::turn;
 
@@ -170,4 +170,33 @@ fn the_offsets_topic_is_made_as_the_configuration_says() {
     }
     let found = connection.call("Metadata", 9, &metadata("__consumer_offsets")).body();
     assert_eq!(found["topics"][0]["partitions"].as_array().map(Vec::len), Some(3), "{found}");
+}
+
+#[test]
+fn how_far_groups_are_behind_is_told_at_the_stop() {
+    let _turn = turn();
+    let mut broker = Thalweg::start(&scratch("limits-offsets-lag"), &[]);
+    let mut connection = connect(&broker);
+    create(&mut connection, "t", 1, &[]);
+    for offset in 0..3 {
+        assert_eq!(append(&mut connection, "t", 0, &batch_of(10)), offset);
+    }
+    for (group, offset) in [("far", 0), ("near", 2), ("through", 3)] {
+        await_group(&mut connection, group);
+        commit(&mut connection, group, "t", [(0, offset)].into_iter());
+    }
+    // It is measured every ten seconds, in the background.
+    let mut told = Vec::new();
+    for seconds in [11, 30] {
+        thread::sleep(Duration::from_secs(seconds));
+        assert!(broker.stop().success());
+        let line = logged(&broker, "stopped").pop().expect("a line");
+        told = ["groups_behind", "lag_records_max"].map(|name| line[name].clone()).to_vec();
+        if told[0] != 0 {
+            assert!(line["lag_seconds_max"].as_i64().is_some_and(|seconds| seconds > 0), "{line}");
+            break;
+        }
+        broker.restart();
+    }
+    assert_eq!(told, [2, 3]);
 }
