@@ -77,3 +77,53 @@ pub fn group_lags() -> Vec<GroupLag> {
         GROUP_LAGS.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     by_core.iter().flat_map(|lags| lags.iter().cloned()).collect()
 }
+
+/// The lag of all groups in a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LagSummary {
+    /// Groups with records to read.
+    pub groups_behind: usize,
+    /// Records that the group with the most has to read.
+    pub records_max: i64,
+    /// Of the partition that is furthest behind, in milliseconds.
+    pub behind_ms_max: i64,
+}
+
+impl LagSummary {
+    pub fn of(lags: &[GroupLag]) -> LagSummary {
+        let mut by_group: BTreeMap<&str, i64> = BTreeMap::new();
+        for lag in lags.iter().filter(|lag| lag.records > 0) {
+            *by_group.entry(&lag.group).or_default() += lag.records;
+        }
+        LagSummary {
+            groups_behind: by_group.len(),
+            records_max: by_group.into_values().max().unwrap_or(0),
+            behind_ms_max: lags.iter().filter_map(|lag| lag.behind_ms).max().unwrap_or(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_summed_by_group_and_time_is_the_longest() {
+        let lag = |group: &str, partition, records, behind_ms| GroupLag {
+            group: group.into(),
+            topic: "t".into(),
+            partition,
+            records,
+            behind_ms,
+        };
+        let lags = [
+            lag("a", 0, 5, Some(3_000)),
+            lag("a", 1, 4, None),
+            lag("b", 0, 7, Some(9_000)),
+            lag("c", 0, 0, Some(0)),
+        ];
+        let summary = LagSummary { groups_behind: 2, records_max: 9, behind_ms_max: 9_000 };
+        assert_eq!(LagSummary::of(&lags), summary);
+        assert_eq!(LagSummary::of(&[]), LagSummary::default());
+    }
+}

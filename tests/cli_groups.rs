@@ -12,8 +12,9 @@ mod broker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Deref;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -357,6 +358,37 @@ fn offsets_are_reset_to_where_they_are_told() {
 }
 
 #[test]
+fn groups_are_reset_and_watched_by_pattern() {
+    let broker = Groups::new("pattern");
+    let topic = broker.create("t", "1");
+    broker.done(&["produce", &topic], b"1\n2\n3\n4\n");
+    let (a, b, other) = (broker.topic("some-a"), broker.topic("some-b"), broker.topic("other"));
+    for group in [&a, &b, &other] {
+        let to = ["group", "reset-offsets", group, "--topic", &topic, "--to-latest", "--execute"];
+        broker.done(&to, b"");
+    }
+    let pattern = broker.topic("some-.*");
+    let reset = |more: &[&str]| {
+        broker.json(&[&["group", "reset-offsets", &pattern, "--all-topics", "--json"], more].concat())
+    };
+    let steps = reset(&["--shift-by", "-1"]);
+    let named: Vec<_> = steps.iter().map(|step| (&step["group"], &step["new"])).collect();
+    assert_eq!(named, [(&Value::from(&*a), &3.into()), (&Value::from(&*b), &3.into())]);
+    assert_eq!(broker.committed(&a)[&0], 4, "it was only shown");
+    reset(&["--shift-by", "-3", "--execute"]);
+    let committed = [&a, &b, &other].map(|group| broker.committed(group)[&0]);
+    assert_eq!(committed, [1, 1, 4]);
+    let looks = broker.json(&["group", "watch", &pattern, "--count", "1", "--json"]);
+    let seen: Vec<_> = looks.iter().map(|look| (&look["group"], &look["lag"])).collect();
+    assert_eq!(seen, [(&Value::from(&*a), &3.into()), (&Value::from(&*b), &3.into())]);
+    let nobody = broker.topic("nobody-.*");
+    for args in [&["watch", &nobody] as &[&str], &["reset-offsets", &nobody, "--all-topics", "--to-latest"]] {
+        let error = broker.error(&[&["group"], args].concat(), b"");
+        assert!(error.contains("no group matches"), "{error}");
+    }
+}
+
+#[test]
 fn offsets_are_not_reset_while_somebody_reads() {
     let broker = Groups::new("active");
     for protocol in PROTOCOLS {
@@ -412,6 +444,91 @@ fn watching_tells_lag_and_how_it_changes() {
     let text = broker.text(&args);
     assert_eq!(text.matches("LAG/S").count(), 2, "{text}");
     assert!(!text.contains('\x1b'), "{text}");
+}
+
+/// A terminal of so many columns and lines: the side that a person sits at, and the side of a command.
+fn terminal(columns: u16, lines: u16) -> (File, OwnedFd) {
+    let size = libc::winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let (mut person, mut command) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: both numbers and the size outlive the call, and no name and no settings are asked for.
+    let opened = unsafe { libc::openpty(&mut person, &mut command, null, null.cast(), &size) };
+    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the call has just opened both, for nobody else.
+    unsafe { (File::from_raw_fd(person), OwnedFd::from_raw_fd(command)) }
+}
+
+/// What stands on a terminal after `output`, and how often the cursor went up.
+fn screen_of(output: &str) -> (Vec<String>, usize) {
+    let (mut screen, mut row, mut ups) = (vec![String::new()], 0, 0);
+    let mut rest = output.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\r' => {}
+            '\n' => {
+                row += 1;
+                screen.resize(screen.len().max(row + 1), String::new());
+            }
+            '\x1b' => {
+                assert_eq!(rest.next(), Some('['));
+                let order: String = rest.by_ref().take_while(|c| c.is_ascii_digit()).collect();
+                // Behind the digits stands a letter, which was taken along; only "up" has digits.
+                match order.parse::<usize>() {
+                    Ok(lines) => {
+                        ups += 1;
+                        row = row.checked_sub(lines).expect("it stays on the screen");
+                    }
+                    Err(_) => {
+                        screen.truncate(row + 1);
+                        screen[row].clear();
+                    }
+                }
+            }
+            c => screen[row].push(c),
+        }
+    }
+    (screen, ups)
+}
+
+#[test]
+fn on_a_terminal_one_table_stays_in_its_place() {
+    let broker = Groups::new("live");
+    let topic = broker.create("t", "1");
+    for group in ["a", "b"] {
+        let group = broker.topic(group);
+        let reset = ["group", "reset-offsets", &group, "--topic", &topic, "--to-earliest", "--execute"];
+        broker.done(&reset, b"");
+    }
+    let (mut person, command_side) = terminal(60, 20);
+    let pattern = broker.topic("[ab]");
+    let mut command = broker.command(&["group", "watch", &pattern, "--every", "1s", "--count", "5"]);
+    let child = command.stdout(command_side).stderr(Stdio::piped()).spawn().unwrap();
+    // Its side of the terminal goes with the command.
+    drop(command);
+    let mut output = Vec::new();
+    let mut bytes = [0; 4096];
+    let mut produced = false;
+    // Without another side the read fails.
+    while let Ok(count @ 1..) = person.read(&mut bytes) {
+        output.extend(&bytes[..count]);
+        if !produced {
+            broker.done(&["produce", &topic], b"1\n2\n3\n");
+            produced = true;
+        }
+    }
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let output = String::from_utf8(output).unwrap();
+    let (screen, ups) = screen_of(&output);
+    assert_eq!(ups, 4, "each look but the first is painted over the one before");
+    assert_eq!(output.matches("GROUP").count(), 5);
+    // A time, the head, the two groups, and the line of the cursor.
+    assert_eq!(screen.len(), 5, "{screen:#?}");
+    assert!(screen[1].starts_with("GROUP"), "{screen:#?}");
+    for (line, group) in screen[2..4].iter().zip(["a", "b"]) {
+        assert!(line.starts_with(&broker.topic(group)), "{screen:#?}");
+    }
+    assert!(screen.iter().all(|line| line.chars().count() <= 60), "{screen:#?}");
 }
 
 #[test]

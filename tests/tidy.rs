@@ -179,8 +179,7 @@ fn misplaced_unsafe(path: &str, text: &str) -> Vec<Complaint> {
     complaints
 }
 
-/// The rows of the dispatch table, `ordered!(Produce, ..)` or `alone!(Metadata, ..)`, for which the oracle has
-/// no file with `const API: &str = "Produce"`, or has one without cases, or one that its `main.rs` leaves out.
+/// The rows of the dispatch table, `alone!(Metadata, ..)` and its like, for which the oracle has no file with `const API: &str = "Produce"`, or has one without cases, or one that its `main.rs` leaves out.
 fn rows_without_case(path: &str, table: &str, oracle: &[(String, String)]) -> Vec<Complaint> {
     let main = oracle.iter().find(|(name, _)| name == "main").map_or("", |(_, text)| text);
     let compared = |api: &str| {
@@ -193,7 +192,7 @@ fn rows_without_case(path: &str, table: &str, oracle: &[(String, String)]) -> Ve
     let mut complaints = Vec::new();
     let mut rows = 0;
     for four in tokens(table).windows(4) {
-        let row = (four[0].text == "ordered" || four[0].text == "alone") && four[1].text == "!";
+        let row = ["ordered", "alone", "parked"].contains(&four[0].text.as_str()) && four[1].text == "!";
         let api = &four[3].text;
         if !row || !api.starts_with(|letter: char| letter.is_ascii_uppercase()) {
             continue;
@@ -537,20 +536,30 @@ fn flags_names_that_say_nothing() {
 #[test]
 fn flags_a_row_of_the_dispatch_table_without_an_oracle_case() {
     let table = "macro_rules! alone { ($key:ident) => { alone!($key, None) }; }\nstatic TABLE: &[Row] = &[\n\
-                 ordered!(Produce, (3, 13), produce::handle),\nalone!(Metadata, (0, 13), metadata::handle),\n];";
+                 ordered!(Produce, (3, 13), produce::handle),\nalone!(Metadata, (0, 13), metadata::handle),\n\
+                 parked!(SyncGroup, (0, 5), sync_group::handle),\n];";
     let file = |name: &str, text: &str| (name.to_string(), text.to_string());
     let produce =
         file("produce", "pub const API: &str = \"Produce\"; const CASES: &[Case] = &[every(\"a\", a)];");
     let metadata =
         file("metadata", "pub const API: &str = \"Metadata\"; const CASES: &[Case] = &[newest(\"b\", b)];");
-    let main = file("main", "&[Group { cases: produce::CASES }, Group { cases: metadata::CASES }]");
-    let flagged = |oracle: &[(String, String)]| reasons(rows_without_case("t", table, oracle));
+    let sync =
+        file("sync_group", "pub const API: &str = \"SyncGroup\"; const CASES: &[Case] = &[every(\"c\", c)];");
+    let main = file(
+        "main",
+        "&[Group { cases: produce::CASES }, Group { cases: metadata::CASES }, Group { cases: sync_group::CASES }]",
+    );
+    let flagged = |oracle: &[(String, String)]| {
+        reasons(rows_without_case("t", table, &[oracle, &[sync.clone()]].concat()))
+    };
 
     assert!(flagged(&[main.clone(), produce.clone(), metadata.clone()]).is_empty());
     assert_eq!(flagged(&[main.clone(), produce.clone()]), ["4: `Metadata` has no case in tests/oracle"]);
+    let without = reasons(rows_without_case("t", table, &[main.clone(), produce.clone(), metadata.clone()]));
+    assert_eq!(without, ["5: `SyncGroup` has no case in tests/oracle"]);
     let empty = file("metadata", "pub const API: &str = \"Metadata\"; const CASES: &[Case] = &[];");
     assert_eq!(flagged(&[main, produce.clone(), empty]).len(), 1);
-    let narrow = file("main", "&[Group { cases: produce::CASES }]");
+    let narrow = file("main", "&[Group { cases: produce::CASES }, Group { cases: sync_group::CASES }]");
     assert_eq!(flagged(&[narrow, produce, metadata]).len(), 1);
     assert_eq!(reasons(rows_without_case("t", "", &[])).len(), 1);
 }

@@ -10,19 +10,30 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, JoinGroupRequest, OffsetCommitRequest,
-    OffsetFetchRequest, TopicName,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest,
+    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest, TopicName,
 };
 
-use super::{Context, consumer_group_describe, describe_groups, join_group, offset_commit, offset_fetch};
+use super::{
+    Context, consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat,
+    join_group, leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
+};
+use crate::clock;
 use crate::group::{Groups, OFFSETS_TOPIC};
+use crate::metadata::features::GROUP_VERSION;
+use crate::protocol::stored::group::{self, OffsetCommitKey, OffsetCommitValue};
+use crate::protocol::stored::metadata::{FeatureLevelRecord, Record};
 use crate::protocol::wire::StrBytes;
 use crate::runtime::tasks::{self, Queue};
 use crate::shard::Shard;
-use crate::shard::testing::{begin_to_write, groups_are_loaded, log_dir, make_topic, on_cores};
-use crate::types::PartitionId;
+use crate::shard::testing::{begin_to_write, groups_are_loaded, log_dir, make_topic, on_cores, publish};
+use crate::storage::open_files;
+use crate::types::{Offset, PartitionId};
 
 /// COORDINATOR_NOT_AVAILABLE
 const NOT_IN_TIME: i16 = 15;
@@ -207,5 +218,163 @@ fn coordinators_of_one_request_are_asked_at_the_same_time() {
         let told = fetch(&client(&shard), &asked).await;
         assert!(told.iter().all(|told| told.1 == ResponseError::NotCoordinator.code()));
         assert!(began.elapsed() < Duration::from_millis(4 * 400), "{:?}", began.elapsed());
+    });
+}
+
+/// What each API answers about a group: its name and code.
+async fn codes(client: &Context, group: &str) -> Vec<(&'static str, i16)> {
+    let id = || group_id(group);
+    let mut codes = vec![
+        ("JoinGroup", join(client, group).await),
+        ("OffsetCommit", commit(client, group, 1).await),
+        ("OffsetFetch 9", fetch(client, &[group]).await[0].1),
+    ];
+    let sync = SyncGroupRequest::default().with_group_id(id()).with_member_id(text("m"));
+    codes.push(("SyncGroup", sync_group::handle(client, sync, 3).await.error_code));
+    let beat = HeartbeatRequest::default().with_group_id(id()).with_member_id(text("m"));
+    codes.push(("Heartbeat", heartbeat::handle(client, beat, 3).await.error_code));
+    let leave = LeaveGroupRequest::default().with_group_id(id()).with_member_id(text("m"));
+    codes.push(("LeaveGroup 2", leave_group::handle(client, leave.clone(), 2).await.error_code));
+    codes.push(("LeaveGroup 4", leave_group::handle(client, leave, 4).await.error_code));
+    for version in [1, 2, 7] {
+        let topic = OffsetFetchRequestTopic::default()
+            .with_name(TopicName(text("t")))
+            .with_partition_indexes(vec![0]);
+        let request = OffsetFetchRequest::default().with_group_id(id()).with_topics(Some(vec![topic]));
+        let answer = offset_fetch::handle(client, request, version).await;
+        match version {
+            1 => codes.push(("OffsetFetch 1", answer.topics[0].partitions[0].error_code)),
+            _ => codes.push(("OffsetFetch 2 to 7", answer.error_code)),
+        }
+    }
+    let request = OffsetDeleteRequest::default().with_group_id(id());
+    codes.push(("OffsetDelete", offset_delete::handle(client, request, 0).await.error_code));
+    let request = DescribeGroupsRequest::default().with_groups(vec![id()]);
+    let described = describe_groups::handle(client, request, 5).await.groups.remove(0);
+    codes.push(("DescribeGroups", described.error_code));
+    assert!(described.error_code == 0 || described.group_state.is_empty());
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![id()]);
+    let described = consumer_group_describe::handle(client, request, 0).await.groups.remove(0);
+    codes.push(("ConsumerGroupDescribe", described.error_code));
+    codes.push(("ConsumerGroupHeartbeat", consumer_heartbeat(client, group).await));
+    let request = DeleteGroupsRequest::default().with_groups_names(vec![id()]);
+    codes.push(("DeleteGroups", delete_groups::handle(client, request, 2).await.results[0].error_code));
+    codes
+}
+
+async fn publish_consumer_groups(shard: &Rc<Shard>) {
+    let level = FeatureLevelRecord { name: GROUP_VERSION.to_owned(), feature_level: 1 };
+    publish(shard, &[Record::from(level)]).await;
+}
+
+/// Has the member "m" join, and stay in, a consumer group that follows "t".
+async fn consumer_heartbeat(client: &Context, group: &str) -> i16 {
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group_id(group))
+        .with_member_id(text("m"))
+        .with_rebalance_timeout_ms(1_000)
+        .with_topic_partitions(Some(Vec::new()))
+        .with_subscribed_topic_names(Some(vec![TopicName(text("t"))]));
+    let beat = consumer_group_heartbeat::handle(client, request, 1).await;
+    assert!(beat.error_code != 14 || beat.error_message.is_none(), "Kafka gives no sentence that is general");
+    beat.error_code
+}
+
+#[test]
+fn while_a_partition_is_loaded_its_groups_are_told_so() {
+    let properties = "offsets.commit.timeout.ms=20000\ngroup.initial.rebalance.delay.ms=0";
+    on_cores(1, properties, |shard| async move {
+        publish_consumer_groups(&shard).await;
+        make_topic(&shard, "t", 1).await;
+        let offsets = make_topic(&shard, OFFSETS_TOPIC, 2).await;
+        groups_are_loaded(&shard).await;
+        let client = client(&shard);
+        let in_partition = |id: i32| {
+            let mut names = (0..).map(|n| format!("g{n}"));
+            names.find(|name| shard.group_partition(name) == Some((offsets, PartitionId(id)))).unwrap()
+        };
+        let (loading, loaded) = (in_partition(0), in_partition(1));
+        // One file may be open, and it is the other partition's: what that one holds puts the replay off.
+        open_files::set_bound(1);
+        begin_to_write(&shard).await;
+        for group in [&loading, &loaded] {
+            assert_eq!(commit(&client, group, 7).await, 0);
+        }
+        let other = shard.partition(offsets, PartitionId(1)).unwrap();
+        let held = other.log().read(Offset(0), other.high_watermark(), 1, true).unwrap();
+        shard.stop_groups();
+        shard.follow_everywhere().await;
+        while shard.replay_progress().partitions_done == 0 {
+            tasks::yield_now().await;
+        }
+        for (api, code) in codes(&client, &loading).await {
+            let wanted = match api {
+                // Sessions begin when the group is loaded.
+                "Heartbeat" => 0,
+                _ => ResponseError::CoordinatorLoadInProgress.code(),
+            };
+            assert_eq!(code, wanted, "{api}");
+        }
+        let listed = async || list_groups::handle(&client, ListGroupsRequest::default(), 4).await;
+        let told = listed().await;
+        assert_eq!((told.error_code, told.groups.len()), (14, 0));
+        // Several at once: each is told for itself.
+        let told = fetch(&client, &[&loading, &loaded]).await;
+        assert_eq!(told, [(loading.clone(), 14, None), (loaded.clone(), 0, Some(7))]);
+        assert_eq!(shard.replay_progress().partitions_done, 1);
+        drop(held);
+        groups_are_loaded(&shard).await;
+        assert_eq!(fetch(&client, &[&loading]).await, [(loading.clone(), 0, Some(7))]);
+        assert_eq!(listed().await.groups.len(), 2);
+        let ticking = tasks::spawn(Queue::Requests, shard.clone().tick_groups());
+        let told = codes(&client, &loading).await;
+        assert!(told.iter().all(|(_, code)| *code != 14), "{told:?}");
+        ticking.cancel().await;
+    });
+}
+
+#[test]
+fn offsets_expire_where_nobody_follows_their_topic() {
+    let properties = "offsets.retention.minutes=1\noffsets.retention.check.interval.ms=20";
+    on_cores(1, properties, |shard| async move {
+        publish_consumer_groups(&shard).await;
+        make_topic(&shard, "t", 1).await;
+        make_topic(&shard, OFFSETS_TOPIC, 1).await;
+        groups_are_loaded(&shard).await;
+        begin_to_write(&shard).await;
+        let client = client(&shard);
+        let committed_before = async |group: &'static str, seconds: i64| {
+            let key = OffsetCommitKey { group: group.into(), topic: "t".into(), partition: PartitionId(0) };
+            let commit_timestamp = clock::wall_ms() - seconds * 1_000;
+            let value =
+                OffsetCommitValue { offset: Offset(7), commit_timestamp, ..OffsetCommitValue::default() };
+            let record = group::Record::OffsetCommit(key, Some(value));
+            shard.ask_group(group, move |_, _, outcome| outcome.record(record)).await.unwrap();
+        };
+        assert_eq!(consumer_heartbeat(&client, "live").await, 0);
+        for group in ["empty", "live"] {
+            committed_before(group, 60).await;
+        }
+        committed_before("young", 40).await;
+        let offsets = async || {
+            let told = fetch(&client, &["empty", "live", "young"]).await;
+            told.into_iter().map(|(_, code, offset)| (code, offset)).collect::<Vec<_>>()
+        };
+        assert_eq!(offsets().await, [(0, Some(7)); 3]);
+        let ticking = tasks::spawn(Queue::Requests, shard.clone().tick_groups());
+        while offsets().await[0].1 == Some(7) {
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+        }
+        // Several looks later the others are there still.
+        glommio::timer::sleep(Duration::from_millis(300)).await;
+        assert_eq!(offsets().await, [(0, Some(-1)), (0, Some(7)), (0, Some(7))]);
+        let listed = list_groups::handle(&client, ListGroupsRequest::default(), 4).await.groups;
+        let mut names: Vec<_> = listed.iter().map(|group| group.group_id.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["live", "young"]);
+        ticking.cancel().await;
+        // The log says the same.
+        assert_eq!(replayed(&shard, "empty").await, Some(-1));
+        assert_eq!(offsets().await, [(0, Some(-1)), (0, Some(7)), (0, Some(7))]);
     });
 }

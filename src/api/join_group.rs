@@ -16,7 +16,8 @@ pub async fn handle(context: &Context, asked: JoinGroupRequest, version: i16) ->
     if let Err(error) = classic::check_join(&asked, &client, &context.shard.group_settings()) {
         return named_for(refused(error.code()).with_member_id(asked.member_id), version);
     }
-    let group = asked.group_id.clone();
+    // A copy: whoever waits holds nothing of the frame.
+    let group = asked.group_id.as_str().to_owned();
     let answer = context
         .shard
         .ask_group_later(&group, move |groups, context, ticket, outcome| {

@@ -3,19 +3,23 @@
 //! To add an API: write `api/its_name.rs` with `pub async fn handle(context, request, version) -> Response`
 //! over kafka-protocol's message structs, and add one row to [`TABLE`]. The row makes the API dispatched,
 //! walked, and advertised by ApiVersions. Produce and Fetch, whose waits overlap, use `ordered!`; every other
-//! API uses `alone!`: the connection reads its next request when this one is answered.
+//! API uses `alone!`: the connection reads its next request when this one is answered. What is answered only
+//! when others have asked too uses `parked!`, which lets the memory of the request go as soon as nothing of its
+//! frame is in use.
 //!
 //! `errors.rs` is the only place where our errors become Kafka codes.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
+use futures_lite::future;
 use kafka_protocol::messages::{ApiKey, GroupId};
 
 use crate::group;
@@ -100,10 +104,16 @@ impl Context {
     /// Who asks, as groups remember it.
     fn group_client(&self) -> group::Client {
         let id = self.client_id.borrow();
-        group::Client {
-            id: id.as_deref().unwrap_or_default().to_owned(),
-            host: format!("/{}", self.peer.ip()),
-        }
+        group::Client { id: id.as_deref().unwrap_or_default().to_owned(), host: host_text(self.peer.ip()) }
+    }
+}
+
+/// An address as Java writes one that has no name. A listener of both families gives those of the older one as a
+/// part of the newer one.
+fn host_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => format!("/{}", address.segments().map(|group| format!("{group:x}")).join(":")),
     }
 }
 
@@ -193,6 +203,8 @@ pub enum Answer {
     Later(Pin<Box<dyn Future<Output = Reply>>>),
     /// A wait that may be as long as the client likes and holds nothing of its request's frame.
     LongPoll(Pin<Box<dyn Future<Output = Reply>>>),
+    /// Such a wait whose request has taken effect; the connection reads on when it is answered.
+    Parked(Pin<Box<dyn Future<Output = Reply>>>),
 }
 
 type Running = Pin<Box<dyn Future<Output = Answer>>>;
@@ -249,6 +261,52 @@ macro_rules! alone {
     };
 }
 
+macro_rules! parked {
+    ($key:ident, $versions:expr, $handler:path) => {
+        Row {
+            key: ApiKey::$key,
+            versions: $versions,
+            unstable_from: None,
+            walked: true,
+            handler: |context, mut request| {
+                Box::pin(async move {
+                    let version = request.header.api_version;
+                    // It lies in the frame.
+                    request.header.client_id = None;
+                    let (body, let_go) = watched(request.body);
+                    let asked = match message::decode(body, version) {
+                        Ok(asked) => asked,
+                        Err(error) => return Answer::Now(Reply::Close(error.to_string())),
+                    };
+                    let mut answered: Pin<Box<dyn Future<Output = Reply>>> = Box::pin(async move {
+                        encode(&request.header, &$handler(&context, asked, version).await)
+                    });
+                    let unused = async {
+                        let _let_go = let_go.recv_async().await;
+                        None
+                    };
+                    match future::or(async { Some(answered.as_mut().await) }, unused).await {
+                        Some(reply) => Answer::Now(reply),
+                        None => Answer::Parked(answered),
+                    }
+                })
+            },
+        }
+    };
+}
+
+/// The same bytes, and what tells, by its end, that nobody on any core holds a part of them any more.
+fn watched(bytes: Bytes) -> (Bytes, flume::Receiver<Infallible>) {
+    struct Watched(Bytes, #[expect(dead_code, reason = "its drop tells")] flume::Sender<Infallible>);
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let (held, let_go) = flume::bounded(0);
+    (Bytes::from_owner(Watched(bytes, held)), let_go)
+}
+
 /// Every API that this broker serves, in the order of their keys.
 pub static TABLE: &[Row] = &[
     ordered!(Produce, (3, 13), produce::handle),
@@ -258,10 +316,10 @@ pub static TABLE: &[Row] = &[
     alone!(OffsetCommit, (2, 10), unstable Some(10), decoded by decode_commit, offset_commit::handle),
     alone!(OffsetFetch, (1, 10), unstable Some(10), decoded by decode_fetch, offset_fetch::handle),
     alone!(FindCoordinator, (0, 6), find_coordinator::handle),
-    alone!(JoinGroup, (0, 9), join_group::handle),
+    parked!(JoinGroup, (0, 9), join_group::handle),
     alone!(Heartbeat, (0, 4), heartbeat::handle),
     alone!(LeaveGroup, (0, 5), leave_group::handle),
-    alone!(SyncGroup, (0, 5), sync_group::handle),
+    parked!(SyncGroup, (0, 5), sync_group::handle),
     alone!(DescribeGroups, (0, 6), describe_groups::handle),
     alone!(ListGroups, (0, 5), list_groups::handle),
     alone!(ApiVersions, (0, 4), api_versions::handle),
@@ -379,6 +437,18 @@ fn finish(mut parts: Vec<Part>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_java_writes_them() {
+        for (address, text) in [
+            ("10.0.0.5", "/10.0.0.5"),
+            ("::ffff:10.0.0.5", "/10.0.0.5"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("2001:DB8::8:800:200c:417a", "/2001:db8:0:0:8:800:200c:417a"),
+        ] {
+            assert_eq!(host_text(address.parse().unwrap()), text);
+        }
+    }
 
     #[test]
     fn of_a_long_name_the_beginning_is_kept_in_whole_letters() {

@@ -11,7 +11,8 @@ pub async fn handle(context: &Context, asked: SyncGroupRequest, version: i16) ->
     if let Err(error) = classic::check_sync(&asked, version) {
         return refused(error.code());
     }
-    let group = asked.group_id.clone();
+    // A copy: whoever waits holds nothing of the frame.
+    let group = asked.group_id.as_str().to_owned();
     let answer = context
         .shard
         .ask_group_later(&group, move |groups, context, ticket, outcome| {

@@ -457,8 +457,10 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
     for (name, value) in metrics::snapshot() {
         tracing::debug!(name, value, "counter");
     }
-    for lag in metrics::group_lags() {
-        let metrics::GroupLag { group, topic, partition, records, behind_ms } = lag;
+    let lags = metrics::group_lags();
+    let lag = metrics::LagSummary::of(&lags);
+    for one in lags {
+        let metrics::GroupLag { group, topic, partition, records, behind_ms } = one;
         tracing::debug!(%group, %topic, partition, records, behind_ms, "group lag");
     }
     tracing::info!(
@@ -467,6 +469,9 @@ async fn run_first(start: &Arc<Start>, shard: &Rc<Shard>, me: usize) {
         produce_bytes = metrics::PRODUCE_BYTES.value(),
         fetch_bytes_spliced = metrics::FETCH_BYTES_SPLICED.value(),
         fetch_bytes_copied = metrics::FETCH_BYTES_COPIED.value(),
+        groups_behind = lag.groups_behind,
+        lag_records_max = lag.records_max,
+        lag_seconds_max = lag.behind_ms_max / 1_000,
         "stopped"
     );
 }

@@ -86,6 +86,7 @@ struct Outbox {
     answer_bytes: Cell<usize>,
     sending_bytes: Cell<usize>,
     closed: Cell<bool>,
+    aborted: Cell<bool>,
     reader: Cell<Option<Waker>>,
     writer: Cell<Option<Waker>>,
 }
@@ -120,6 +121,12 @@ impl Outbox {
     fn close(&self) {
         self.closed.set(true);
         Outbox::wake(&self.writer);
+    }
+
+    /// Nobody is going to read what is in flight: there is room at once.
+    fn abort(&self) {
+        self.aborted.set(true);
+        Outbox::wake(&self.reader);
     }
 
     fn in_flight(&self) -> usize {
@@ -170,18 +177,16 @@ impl Outbox {
     /// The reply whose turn it is; `None` when there is none. What is not ready, or larger than `bytes_max`, keeps its
     /// place and the memory of its request.
     fn poll_front(&self, cx: &mut TaskContext<'_>, bytes_max: usize) -> Option<Poll<Reply>> {
-        let Due { answer, memory } = self.due.borrow_mut().pop_front()?;
+        let Due { mut answer, memory } = self.due.borrow_mut().pop_front()?;
         let counted = answer_bytes(&answer);
         let answer = match answer {
             Answer::Now(reply) => Ok(reply),
-            Answer::Later(mut wait) => match wait.as_mut().poll(cx) {
-                Poll::Ready(reply) => Ok(reply),
-                Poll::Pending => Err(Answer::Later(wait)),
-            },
-            Answer::LongPoll(mut wait) => match wait.as_mut().poll(cx) {
-                Poll::Ready(reply) => Ok(reply),
-                Poll::Pending => Err(Answer::LongPoll(wait)),
-            },
+            Answer::Later(ref mut wait) | Answer::LongPoll(ref mut wait) | Answer::Parked(ref mut wait) => {
+                match wait.as_mut().poll(cx) {
+                    Poll::Ready(reply) => Ok(reply),
+                    Poll::Pending => Err(answer),
+                }
+            }
         };
         Some(match answer {
             Ok(reply) if reply.bytes_sent() <= bytes_max => {
@@ -203,10 +208,12 @@ impl Outbox {
         })
     }
 
-    /// Waits until fewer than `most` answers are in flight, and not too much of them is encoded.
+    /// Waits until fewer than `most` answers are in flight, and not too much of them is encoded; not after
+    /// [`Outbox::abort`].
     async fn room(&self, most: usize) {
         poll_fn(|cx| {
-            if self.in_flight() < most && self.answer_bytes.get() < ANSWER_BYTES_MAX {
+            let has_room = self.in_flight() < most && self.answer_bytes.get() < ANSWER_BYTES_MAX;
+            if has_room || self.aborted.get() {
                 return Poll::Ready(());
             }
             self.reader.set(Some(cx.waker().clone()));
@@ -282,9 +289,10 @@ impl Connection {
         }
     }
 
-    /// Ends the connection without the answers that are due.
+    /// Ends the connection without the answers that are due, however long they are waited for.
     pub fn abort(&self) {
         let _already_closed = self.socket.shutdown(Shutdown::Both);
+        self.outbox.abort();
     }
 
     /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
@@ -297,7 +305,7 @@ impl Connection {
         if let Some((deadline_ms, bytes_then)) = self.frame_deadline.get() {
             if now_ms >= deadline_ms {
                 if self.frame_bytes.get() < bytes_then + PROGRESS_BYTES {
-                    let _already_closed = self.socket.shutdown(Shutdown::Both);
+                    self.abort();
                     return Some("a frame made no progress for thalweg.receive.timeout.ms");
                 }
                 self.frame_deadline.set(Some((now_ms + receive_timeout_ms, self.frame_bytes.get())));
@@ -315,13 +323,13 @@ impl Connection {
                 None
             };
             if reason.is_some() {
-                let _already_closed = self.socket.shutdown(Shutdown::Both);
+                self.abort();
                 return reason;
             }
         }
         let last_active_ms = self.last_active_ms.get().max(self.last_sent_ms.get());
         if now_ms.saturating_sub(last_active_ms) > idle_ms {
-            let _already_closed = self.socket.shutdown(Shutdown::Both);
+            self.abort();
             return Some("idle for connections.max.idle.ms");
         }
         None
@@ -348,8 +356,16 @@ impl Connection {
             };
             metrics::REQUESTS.add(1);
             let memory = matches!(answer, Answer::Later(_)).then_some(memory);
+            let most = if matches!(answer, Answer::Parked(_)) { 1 } else { in_flight_max };
             self.outbox.push(Due { answer, memory });
-            self.outbox.room(in_flight_max).await;
+            if buffer.is_empty() {
+                // A connection that waits or is quiet holds no buffer.
+                buffer = BytesMut::new();
+            }
+            self.outbox.room(most).await;
+            if self.outbox.aborted.get() {
+                return Ended::Closed;
+            }
         }
     }
 
@@ -358,8 +374,6 @@ impl Connection {
         let shard = &self.context.shard;
         self.frame_bytes.set(buffer.len() as u64);
         if buffer.is_empty() {
-            // A quiet connection holds no buffer.
-            *buffer = BytesMut::new();
             self.socket.readable().await.map_err(Ended::Failed)?;
         }
         while buffer.len() < 4 {

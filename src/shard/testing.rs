@@ -84,21 +84,21 @@ pub fn log_dir(shard: &Shard) -> &Path {
 
 /// Makes a topic of this node; every core follows.
 pub async fn make_topic(shard: &Rc<Shard>, name: &str, partitions: i32) -> TopicId {
-    let mut image = Image::clone(&shard.image());
     let id = TopicId::random();
-    image.apply(&Record::from(TopicRecord { name: name.to_owned(), topic_id: id })).unwrap();
-    add_partitions(shard, image, id, 0..partitions).await;
+    let mut records = vec![Record::from(TopicRecord { name: name.to_owned(), topic_id: id })];
+    records.extend(partitions_of(shard, id, 0..partitions));
+    publish(shard, &records).await;
     id
 }
 
 /// Gives a topic more partitions; every core follows.
 pub async fn grow_topic(shard: &Rc<Shard>, id: TopicId, added: Range<i32>) {
-    add_partitions(shard, Image::clone(&shard.image()), id, added).await;
+    publish(shard, &partitions_of(shard, id, added)).await;
 }
 
-async fn add_partitions(shard: &Rc<Shard>, mut image: Image, id: TopicId, added: Range<i32>) {
-    for partition in added {
-        let record = PartitionRecord {
+fn partitions_of(shard: &Shard, id: TopicId, numbers: Range<i32>) -> Vec<Record> {
+    let record = |partition| {
+        Record::from(PartitionRecord {
             partition_id: PartitionId(partition),
             topic_id: id,
             replicas: vec![NodeId(1)],
@@ -108,9 +108,15 @@ async fn add_partitions(shard: &Rc<Shard>, mut image: Image, id: TopicId, added:
             partition_epoch: 0,
             directories: vec![shard.node.log_dirs[0].id.0],
             ..PartitionRecord::default()
-        };
-        image.apply(&Record::from(record)).unwrap();
-    }
+        })
+    };
+    numbers.map(record).collect()
+}
+
+/// Publishes the image with these records; every core follows.
+pub async fn publish(shard: &Rc<Shard>, records: &[Record]) {
+    let mut image = Image::clone(&shard.image());
+    records.iter().for_each(|record| image.apply(record).unwrap());
     image.offset = image.offset.plus(1);
     shard.node.images.publish(Arc::new(image));
     shard.follow_everywhere().await;

@@ -16,6 +16,7 @@ mod connections;
 mod costs;
 mod doors;
 mod fetches;
+mod groups;
 mod listeners;
 mod offline;
 mod offsets;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{connect, create};
+use crate::client::{append, batch_of, connect, create, logged, metadata};
 use crate::harness::{Connection, Thalweg, scratch};
 use crate::turn;
 
@@ -99,4 +99,104 @@ fn a_log_of_commits_that_was_written_again_says_the_same() {
     let mut connection = connect(&broker);
     await_group(&mut connection, "g");
     assert_eq!(committed(&mut connection, "g"), before);
+}
+
+#[test]
+fn offsets_are_kept_for_as_long_as_their_commit_asks_or_somebody_follows_the_topic() {
+    let _turn = turn();
+    let options = ["offsets.retention.check.interval.ms=50", "group.initial.rebalance.delay.ms=0"];
+    let broker = Thalweg::start(&scratch("limits-offsets-expire"), &options);
+    let mut connection = connect(&broker);
+    create(&mut connection, "t", 1, &[]);
+    let groups = ["short", "long", "live"];
+    groups.iter().for_each(|group| await_group(&mut connection, group));
+    // Version 0 of a consumer's subscription, to "t".
+    let follows_t = "00000000000100017400000000";
+    let join = json!({"groupId": "live", "sessionTimeoutMs": 30_000, "rebalanceTimeoutMs": 30_000,
+        "memberId": "", "protocolType": "consumer",
+        "protocols": [{"name": "range", "metadata": follows_t}]});
+    let joined = connection.call("JoinGroup", 3, &join).body();
+    assert_eq!(joined["errorCode"], 0, "{joined}");
+    let (member, generation) = (&joined["memberId"], &joined["generationId"]);
+    let sync = json!({"groupId": "live", "generationId": generation, "memberId": member,
+        "assignments": [{"memberId": member, "assignment": "00"}]});
+    assert_eq!(connection.call("SyncGroup", 3, &sync).body()["errorCode"], 0);
+    let mut commit = |group: &str, generation: &Value, member: &Value, retention_ms: i64| {
+        let line = json!({"partitionIndex": 0, "committedOffset": 5, "committedMetadata": null});
+        // The last version that says how long.
+        let tree = json!({"groupId": group, "generationIdOrMemberEpoch": generation, "memberId": member,
+            "retentionTimeMs": retention_ms, "topics": [{"name": "t", "partitions": [line]}]});
+        let answer = connection.call("OffsetCommit", 4, &tree).body();
+        assert_eq!(answer["topics"][0]["partitions"][0]["errorCode"], 0, "{answer}");
+    };
+    commit("live", generation, member, 1);
+    commit("long", &json!(-1), &json!(""), -1);
+    commit("short", &json!(-1), &json!(""), 1);
+    let await_none = |connection: &mut Connection, group: &str| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while committed(connection, group) != json!([]) {
+            assert!(Instant::now() < deadline, "{group} has its offset after 10 s");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    await_none(&mut connection, "short");
+    for group in ["long", "live"] {
+        assert_eq!(committed(&mut connection, group)[0]["partitions"][0]["committedOffset"], 5, "{group}");
+    }
+    let leave = json!({"groupId": "live", "members": [{"memberId": member}]});
+    assert_eq!(connection.call("LeaveGroup", 3, &leave).body()["errorCode"], 0);
+    await_none(&mut connection, "live");
+    assert_eq!(committed(&mut connection, "long")[0]["partitions"][0]["committedOffset"], 5);
+}
+
+#[test]
+fn the_offsets_topic_is_made_as_the_configuration_says() {
+    let _turn = turn();
+    let options = ["offsets.topic.num.partitions=3", "offsets.topic.segment.bytes=20971520"];
+    let broker = Thalweg::start(&scratch("limits-offsets-topic"), &options);
+    let mut connection = connect(&broker);
+    await_group(&mut connection, "g");
+    const TOPIC: i8 = 2;
+    let tree = json!({"resources": [{"resourceType": TOPIC, "resourceName": "__consumer_offsets", "configurationKeys":
+            ["segment.bytes", "cleanup.policy", "compression.type"]}]});
+    let answer = connection.call("DescribeConfigs", 4, &tree).body();
+    for (key, wanted) in
+        [("segment.bytes", "20971520"), ("cleanup.policy", "compact"), ("compression.type", "producer")]
+    {
+        let configs = answer["results"][0]["configs"].as_array().expect("configs").iter();
+        let found = configs.clone().find(|config| config["name"] == key).expect("it is asked for");
+        const TOPICS_OWN: i8 = 1;
+        assert_eq!((&found["value"], &found["configSource"]), (&json!(wanted), &json!(TOPICS_OWN)), "{key}");
+    }
+    let found = connection.call("Metadata", 9, &metadata("__consumer_offsets")).body();
+    assert_eq!(found["topics"][0]["partitions"].as_array().map(Vec::len), Some(3), "{found}");
+}
+
+#[test]
+fn how_far_groups_are_behind_is_told_at_the_stop() {
+    let _turn = turn();
+    let mut broker = Thalweg::start(&scratch("limits-offsets-lag"), &[]);
+    let mut connection = connect(&broker);
+    create(&mut connection, "t", 1, &[]);
+    for offset in 0..3 {
+        assert_eq!(append(&mut connection, "t", 0, &batch_of(10)), offset);
+    }
+    for (group, offset) in [("far", 0), ("near", 2), ("through", 3)] {
+        await_group(&mut connection, group);
+        commit(&mut connection, group, "t", [(0, offset)].into_iter());
+    }
+    // It is measured every ten seconds, in the background.
+    let mut told = Vec::new();
+    for seconds in [11, 30] {
+        thread::sleep(Duration::from_secs(seconds));
+        assert!(broker.stop().success());
+        let line = logged(&broker, "stopped").pop().expect("a line");
+        told = ["groups_behind", "lag_records_max"].map(|name| line[name].clone()).to_vec();
+        if told[0] != 0 {
+            assert!(line["lag_seconds_max"].as_i64().is_some_and(|seconds| seconds > 0), "{line}");
+            break;
+        }
+        broker.restart();
+    }
+    assert_eq!(told, [2, 3]);
 }

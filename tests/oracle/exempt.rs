@@ -61,7 +61,12 @@ const EXEMPT: &[Exempt] = &[
     exempt("Produce", "responses[].partitionResponses", How::Unordered, "Kafka answers in hash order"),
     exempt("Produce", "responses[]", How::Promise, "a promise of more copies than there can be is refused"),
     exempt("InitProducerId", "producerId", How::NotNegative, "producer ids come in blocks"),
-    exempt("ApiVersions", "apiKeys", How::Judged, "groups and transactions have issues of their own"),
+    exempt(
+        "ApiVersions",
+        "apiKeys",
+        How::Judged,
+        "what transactions, share groups and streams groups need is not served",
+    ),
     exempt("ApiVersions", "apiKeys", How::Unordered, "Kafka lists in hash order"),
     exempt(
         "ApiVersions",
@@ -165,7 +170,7 @@ const HOST_BOUND: [&str; 6] = [
     "queued.max.request.bytes",
 ];
 
-/// They stand for groups, transactions and share groups.
+/// They stand for transactions, share groups and streams groups.
 const LATER_FEATURES: [&str; 3] = ["transaction.version", "share.version", "streams.version"];
 
 /// A tree as it is compared.
