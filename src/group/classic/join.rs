@@ -14,6 +14,7 @@ use super::super::settings::Settings;
 use super::super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket, bounds};
 use super::group::{ClassicGroup, State};
 use super::member::{Member, Protocol};
+use super::pending::has_room;
 use super::round::{Round, joined, refused};
 use crate::protocol::wire::STRING_BYTES_MAX;
 
@@ -112,7 +113,10 @@ impl Groups {
             if !joining.id().is_empty() {
                 return answer(outcome, ticket, refused(ResponseError::UnknownMemberId, joining.id()));
             }
-            if !self.groups.has_room_for(id) {
+            let is_given_id = joining.instance().is_none() && version >= ID_REQUIRED_FROM;
+            let has_room = self.groups.has_room_for(id)
+                && (!is_given_id || has_room(&self.pending_bytes, client.id.len() + ID_SUFFIX_BYTES));
+            if !has_room {
                 return answer(outcome, ticket, refused(ResponseError::CoordinatorNotAvailable, ""));
             }
             let id: Rc<str> = Rc::from(id);

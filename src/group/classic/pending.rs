@@ -39,11 +39,11 @@ impl Pending {
     /// # Errors
     /// GROUP_MAX_SIZE_REACHED where the group has given out too many, COORDINATOR_NOT_AVAILABLE where all have.
     pub fn add(&mut self, id: Rc<str>, of_all: &Rc<Cell<usize>>) -> Result<(), ResponseError> {
-        let bytes = counted(&id);
+        let bytes = counted(id.len());
         if self.bytes + bytes > bounds::PENDING_BYTES_MAX {
             return Err(ResponseError::GroupMaxSizeReached);
         }
-        if of_all.get() + bytes > bounds::COORDINATOR_PENDING_BYTES_MAX {
+        if !has_room(of_all, id.len()) {
             return Err(ResponseError::CoordinatorNotAvailable);
         }
         if self.ids.insert(id) {
@@ -56,8 +56,8 @@ impl Pending {
 
     pub fn remove(&mut self, id: &str) {
         if self.ids.remove(id) {
-            self.bytes -= counted(id);
-            self.of_all.set(self.of_all.get() - counted(id));
+            self.bytes -= counted(id.len());
+            self.of_all.set(self.of_all.get() - counted(id.len()));
         }
     }
 }
@@ -68,8 +68,13 @@ impl Drop for Pending {
     }
 }
 
-fn counted(id: &str) -> usize {
-    id.len() + bounds::PENDING_OVERHEAD_BYTES
+/// Whether the coordinator may keep one more id of `id_bytes`.
+pub fn has_room(of_all: &Cell<usize>, id_bytes: usize) -> bool {
+    of_all.get() + counted(id_bytes) <= bounds::COORDINATOR_PENDING_BYTES_MAX
+}
+
+fn counted(id_bytes: usize) -> usize {
+    id_bytes + bounds::PENDING_OVERHEAD_BYTES
 }
 
 #[cfg(test)]
@@ -79,7 +84,7 @@ impl Pending {
     /// # Panics
     /// Where it is not.
     pub fn check(&self) -> usize {
-        assert_eq!(self.bytes, self.ids.iter().map(|id| counted(id)).sum::<usize>());
+        assert_eq!(self.bytes, self.ids.iter().map(|id| counted(id.len())).sum::<usize>());
         self.bytes
     }
 }

@@ -197,6 +197,7 @@ fn ids_that_groups_give_out_are_bounded_together() {
     assert_eq!(count, bounds::COORDINATOR_PENDING_BYTES_MAX / each);
     let refused = code(ResponseError::CoordinatorNotAvailable);
     assert_eq!(given(&mut fixture, "g0"), refused);
+    assert!(fixture.groups.group(&format!("g{count}")).is_none(), "no group is made for who is refused");
     fixture.check_replay();
     // A group that is deleted gives its ids back, and so do sessions that end.
     fixture.decide(|groups, _, outcome| groups.delete(&[GroupId(text("g0"))], outcome));
