@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(heard(&mut it, &join("m8", &own(8))), full);
         assert_eq!(heard(&mut it, &beat("m7", -1)), None);
         assert_eq!(heard(&mut it, &join("m8", &own(8))), None);
-        it.restart();
+        it.groups = it.replayed();
         assert_eq!(heard(&mut it, &join("m7", &own(7))), full);
     }
 
