@@ -9,15 +9,16 @@
 //! | [`listing`] | ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups |
 //! | [`assignors`], [`regex`] | what consumer groups compute: pure functions over plain values |
 //! | [`settings`], [`timers`] | configuration, typed; deadlines by key |
+//! | [`bounds`], `by_name` | bounds on what clients make groups keep; the groups of a coordinator, counted |
 //!
 //! A decision takes a request, a [`Context`] and an [`Outcome`] for its records and effects. What is stored
 //! changes by records alone ([`StateMachine::apply`]); only what a restart may lose (deadlines, who waits, a
 //! classic group's round of joining) is changed by a decision itself. To add a kind of group: a file beside
 //! `classic` and `consumer`, a variant of [`Group`], and its records in [`StateMachine::apply`].
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use ahash::AHashMap;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 
 use crate::broker::state_machine::{self, StateMachine};
@@ -29,6 +30,8 @@ use crate::protocol::stored::group::{GroupMetadataKey, Record};
 use crate::types::TopicId;
 
 pub mod assignors;
+pub mod bounds;
+mod by_name;
 pub mod classic;
 pub mod consumer;
 pub mod listing;
@@ -41,6 +44,7 @@ pub mod timers;
 #[cfg(test)]
 pub mod testing;
 
+use by_name::ByName;
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
 use offsets::Offsets;
@@ -125,7 +129,9 @@ pub enum Group {
 /// Every group and offset of one partition of the offsets topic.
 #[derive(Default)]
 pub struct Groups {
-    groups: AHashMap<Rc<str>, Group>,
+    groups: ByName,
+    /// Bytes of the ids that classic groups have given out.
+    pending_bytes: Rc<Cell<usize>>,
     offsets: Offsets,
     timers: Timers<Timer>,
     consumers: consumer::Shared,

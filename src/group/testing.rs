@@ -239,11 +239,15 @@ impl Fixture {
         for (group, state) in &now {
             assert_eq!(state, &replayed[group], "group {group} is another after a replay");
         }
+        let mut pending = 0;
         for group in self.groups.groups.values() {
-            if let Group::Classic(group) = group {
-                group.check();
+            match group {
+                Group::Classic(group) => pending += group.check(),
+                Group::Consumer(group) => group.check_bytes(),
             }
         }
+        self.groups.groups.check();
+        assert_eq!(self.groups.pending_bytes.get(), pending, "ids that were given out are counted");
     }
 
     /// The records in the log, decoded.

@@ -11,6 +11,7 @@ mod harness;
 
 mod crowds;
 mod frames;
+mod groups;
 mod mutations;
 mod records;
 mod scene;

@@ -14,8 +14,9 @@ use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
-use super::bounds;
+use super::super::bounds;
 use super::member::{Member, Members, Protocol};
+use super::pending::Pending;
 use crate::protocol::embedded::Subscription;
 use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, Record};
 
@@ -53,7 +54,7 @@ pub struct InitialDelay {
 }
 
 /// A classic group.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ClassicGroup {
     pub(in crate::group) id: Rc<str>,
     pub(in crate::group) state: State,
@@ -72,8 +73,7 @@ pub struct ClassicGroup {
     /// Ids of static members by their instance.
     pub(in crate::group) instances: AHashMap<Rc<str>, Rc<str>>,
     /// Ids that were given out and have not joined yet.
-    pub(in crate::group) pending: AHashSet<Rc<str>>,
-    pending_bytes: usize,
+    pub(super) pending: Pending,
     /// Members that have not synchronised in this generation.
     pub(in crate::group) pending_sync: AHashSet<Rc<str>>,
     /// How many members wait for the end of the round.
@@ -105,8 +105,7 @@ impl ClassicGroup {
             leader: None,
             members: Members::default(),
             instances: AHashMap::default(),
-            pending: AHashSet::default(),
-            pending_bytes: 0,
+            pending: Pending::default(),
             pending_sync: AHashSet::default(),
             awaiting_join: 0,
             support: BTreeMap::new(),
@@ -271,7 +270,7 @@ impl ClassicGroup {
         if self.leader.is_none() {
             self.leader = Some(member.id.clone());
         }
-        self.forget_pending(&member.id);
+        self.pending.remove(&member.id);
         self.awaiting_join += usize::from(member.awaits_join());
         self.member_bytes += member.bytes();
         self.count_support(&member);
@@ -287,7 +286,7 @@ impl ClassicGroup {
 
     /// Takes a member, or an id that was given out, away. The eldest of the others leads where it led.
     pub(super) fn remove(&mut self, id: &str) -> Option<Member> {
-        self.forget_pending(id);
+        self.pending.remove(id);
         self.pending_sync.remove(id);
         let member = self.members.remove(id)?;
         self.discount_support(&member);
@@ -371,20 +370,13 @@ impl ClassicGroup {
         self.member_bytes
     }
 
-    /// Gives out an id that is to join; false where too many were.
-    pub(super) fn add_pending(&mut self, id: Rc<str>) -> bool {
-        let bytes = id.len() + bounds::PENDING_OVERHEAD_BYTES;
-        if self.pending_bytes + bytes > bounds::PENDING_BYTES_MAX {
-            return false;
-        }
-        self.pending_bytes += bytes;
-        self.pending.insert(id)
-    }
-
-    fn forget_pending(&mut self, id: &str) {
-        if self.pending.remove(id) {
-            self.pending_bytes -= id.len() + bounds::PENDING_OVERHEAD_BYTES;
-        }
+    /// About what its record takes as it is now.
+    pub(in crate::group) fn record_bytes(&self) -> usize {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let texts = [&self.protocol_type, &self.protocol, &self.leader];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        let members = self.members.iter().map(|member| member.stored_bytes(protocol));
+        bounds::RECORD_BYTES + self.id.len() + texts + members.sum::<usize>()
     }
 
     /// How many members wait for the end of the round.
@@ -484,18 +476,16 @@ impl ClassicGroup {
 
 #[cfg(test)]
 impl ClassicGroup {
-    /// Checks what must hold of a group between any two decisions: what is counted is there, someone leads,
+    /// Checks what must hold of a group between any two decisions, and gives the bytes of the ids given out: what is counted is there, someone leads,
     /// nobody waits for what does not come, and a group that is stable or empty is what its record says.
     ///
     /// # Panics
     /// Where it does not hold.
-    pub fn check(&self) {
+    pub fn check(&self) -> usize {
         let id = &self.id;
         let members = || self.members.iter();
         assert_eq!(self.awaiting_join, members().filter(|member| member.awaits_join()).count(), "{id}");
         assert_eq!(self.member_bytes, members().map(Member::bytes).sum::<usize>(), "{id}");
-        let pending = self.pending.iter().map(|id| id.len() + bounds::PENDING_OVERHEAD_BYTES);
-        assert_eq!(self.pending_bytes, pending.sum::<usize>(), "{id}");
         let mut support: BTreeMap<Rc<str>, usize> = BTreeMap::new();
         for member in members() {
             member.protocol_names().for_each(|name| *support.entry(name.clone()).or_default() += 1);
@@ -520,5 +510,6 @@ impl ClassicGroup {
         if let (State::Stable | State::Empty, Some(written)) = (self.state, &self.written) {
             assert_eq!(**written, self.value(), "group {id} is not what was written");
         }
+        self.pending.check()
     }
 }

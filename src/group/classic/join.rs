@@ -11,16 +11,19 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use super::super::settings::Settings;
-use super::super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket};
-use super::bounds;
+use super::super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket, bounds};
 use super::group::{ClassicGroup, State};
 use super::member::{Member, Protocol};
+use super::pending::has_room;
 use super::round::{Round, joined, refused};
+use crate::protocol::wire::STRING_BYTES_MAX;
 
 /// From this version on a member without an id is given one and asked to join again.
 const ID_REQUIRED_FROM: i16 = 4;
 /// From this version on a leader that comes back is told who is there, and not to assign.
 const SKIPS_ASSIGNMENT_FROM: i16 = 9;
+/// What a new id has behind the name that it begins with: a hyphen and a UUID.
+const ID_SUFFIX_BYTES: usize = 37;
 /// How long a member that is new waits in a round, in milliseconds: it has no id yet to heartbeat under.
 const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 5 * 60 * 1_000;
 
@@ -67,9 +70,14 @@ impl Joining<'_> {
 
     /// A new id: the instance or the client's name, and what nobody has had.
     fn new_id(&self, context: &Context<'_>) -> Rc<str> {
-        let prefix = self.instance().unwrap_or(&self.client.id);
+        let prefix = id_prefix(self.request, self.client);
         Rc::from(format!("{prefix}-{}", (context.new_id)().0))
     }
+}
+
+/// What a new id begins with.
+fn id_prefix<'a>(request: &'a JoinGroupRequest, client: &'a Client) -> &'a str {
+    request.group_instance_id.as_deref().unwrap_or(&client.id)
 }
 
 impl Groups {
@@ -105,6 +113,12 @@ impl Groups {
             if !joining.id().is_empty() {
                 return answer(outcome, ticket, refused(ResponseError::UnknownMemberId, joining.id()));
             }
+            let is_given_id = joining.instance().is_none() && version >= ID_REQUIRED_FROM;
+            let has_room = self.groups.has_room_for(id)
+                && (!is_given_id || has_room(&self.pending_bytes, client.id.len() + ID_SUFFIX_BYTES));
+            if !has_room {
+                return answer(outcome, ticket, refused(ResponseError::CoordinatorNotAvailable, ""));
+            }
             let id: Rc<str> = Rc::from(id);
             let mut group = ClassicGroup::new(id.clone(), context.now.wall_ms);
             outcome.applied_record(group.write());
@@ -132,16 +146,24 @@ pub fn check_join(
     if !allowed.contains(&request.session_timeout_ms) {
         return Err(ResponseError::InvalidSessionTimeout);
     }
-    let fits = request.protocols.len() <= bounds::MEMBER_PROTOCOLS_MAX
+    // An id that is longer than a text may be could neither be told nor stored.
+    let is_named =
+        request.member_id.is_empty() && id_prefix(request, client).len() > STRING_BYTES_MAX - ID_SUFFIX_BYTES;
+    let fits = !is_named
+        && request.protocols.len() <= bounds::MEMBER_PROTOCOLS_MAX
         && member_bytes(request, client) <= bounds::MEMBER_BYTES_MAX;
     if fits { Ok(()) } else { Err(ResponseError::InvalidRequest) }
 }
 
 /// What a request would have the group keep, in bytes.
 fn member_bytes(request: &JoinGroupRequest, client: &Client) -> usize {
-    let protocols: usize = request.protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum();
     let instance = request.group_instance_id.as_ref().map_or(0, |instance| instance.len());
-    2 * (request.member_id.len() + client.id.len() + instance) + protocols
+    let texts = 2 * (request.member_id.len() + client.id.len() + instance);
+    bounds::MEMBER_OVERHEAD_BYTES + texts + protocol_bytes(request)
+}
+
+fn protocol_bytes(request: &JoinGroupRequest) -> usize {
+    request.protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum()
 }
 
 fn answer(outcome: &mut Outcome, ticket: Ticket, response: JoinGroupResponse) {
@@ -156,6 +178,9 @@ impl Round<'_> {
             return self.answer_join(ticket, refused(ResponseError::GroupMaxSizeReached, ""));
         }
         let request = joining.request;
+        if !self.has_bytes_for(joining) {
+            return self.answer_join(ticket, refused(ResponseError::GroupMaxSizeReached, ""));
+        }
         let names = request.protocols.iter().map(|protocol| protocol.name.as_str());
         if !self.group.supports(request.protocol_type.as_str(), names) {
             return self.answer_join(ticket, refused(ResponseError::InconsistentGroupProtocol, id));
@@ -166,7 +191,7 @@ impl Round<'_> {
         if self.group.pending.contains(id) {
             if joining.instance().is_some() {
                 // Only dynamic members are asked to join again under an id.
-                return self.answer_join(ticket, refused(ResponseError::InvalidRequest, id));
+                return self.answer_join(ticket, refused(ResponseError::UnknownServerError, id));
             }
             return self.add(joining, Rc::from(id));
         }
@@ -181,10 +206,6 @@ impl Round<'_> {
     fn has_room_for(&self, joining: &Joining<'_>) -> bool {
         let (group, most) = (&*self.group, self.context.settings.group_max_size);
         let known = group.members.get(joining.id());
-        let bytes = group.member_bytes() + member_bytes(joining.request, joining.client);
-        if known.is_none() && bytes > bounds::GROUP_BYTES_MAX {
-            return false;
-        }
         match group.state {
             State::Empty => true,
             State::PreparingRebalance => {
@@ -192,6 +213,19 @@ impl Round<'_> {
             }
             State::CompletingRebalance | State::Stable => known.is_some() || group.members.len() < most,
         }
+    }
+
+    /// Whether what the group keeps of its members stays in its bound. A member that is there may always say as
+    /// much as it does already.
+    fn has_bytes_for(&self, joining: &Joining<'_>) -> bool {
+        let group = &*self.group;
+        let place = joining.instance().and_then(|instance| group.instances.get(instance));
+        let known = group.members.get(joining.id()).or_else(|| group.members.get(place?));
+        let (before, after) = match known {
+            Some(known) => (known.protocol_bytes(), protocol_bytes(joining.request)),
+            None => (0, member_bytes(joining.request, joining.client)),
+        };
+        after <= before || group.member_bytes() - before + after <= bounds::GROUP_BYTES_MAX
     }
 
     fn join_unknown(&mut self, joining: &Joining<'_>) {
@@ -205,8 +239,8 @@ impl Round<'_> {
         if joining.version < ID_REQUIRED_FROM {
             return self.add(joining, new);
         }
-        if !self.group.add_pending(new.clone()) {
-            return self.answer_join(joining.ticket, refused(ResponseError::GroupMaxSizeReached, ""));
+        if let Err(error) = self.group.pending.add(new.clone(), self.pending_bytes) {
+            return self.answer_join(joining.ticket, refused(error, ""));
         }
         self.set_session(new.clone(), super::millis(joining.request.session_timeout_ms));
         self.answer_join(joining.ticket, refused(ResponseError::MemberIdRequired, &new));
@@ -263,6 +297,9 @@ impl Round<'_> {
     /// A static member has come back without its id: it gets a new one, and whoever has the old one is fenced.
     /// In a stable group that follows the same protocol as before nobody else notices.
     fn replace_static(&mut self, joining: &Joining<'_>, old: &str, new: Rc<str>) {
+        if self.group.state == State::Stable && !self.can_store(joining, old, &new) {
+            return self.answer_join(joining.ticket, refused(ResponseError::UnknownServerError, ""));
+        }
         let leader_before = self.group.leader.clone();
         self.fence(old);
         self.group.rename(old, new.clone());
@@ -287,6 +324,17 @@ impl Round<'_> {
             State::PreparingRebalance => self.complete_if_all_joined(),
             State::Empty => {}
         }
+    }
+
+    /// Whether the group's record fits the offsets topic with what a static member says now.
+    fn can_store(&self, joining: &Joining<'_>, old: &str, new: &str) -> bool {
+        let protocol = self.group.protocol.as_deref().unwrap_or_default();
+        let said = joining.request.protocols.iter().find(|own| own.name.as_str() == protocol);
+        let before = self.group.members.get(old).and_then(|member| member.metadata(protocol));
+        // The leader is named twice.
+        let grows = said.map_or(0, |said| said.metadata.len()) + 2 * new.len();
+        let bytes = self.group.record_bytes() - before.map_or(0, Bytes::len) + grows;
+        bytes <= bounds::batch_bytes_max(self.context.image, self.context.settings)
     }
 
     /// Answers whoever waits under a static member's old id.

@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 
-use super::super::Ticket;
+use super::super::{Ticket, bounds};
 
 /// A protocol that a member can follow, with what it says under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +85,22 @@ impl Member {
 
     /// What of this member takes memory that a client decides over, in bytes.
     pub fn bytes(&self) -> usize {
-        let protocols: usize = self.protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum();
         let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
-        self.id.len() + instance + self.client_id.len() + protocols + self.assignment.len()
+        let texts = self.id.len() + instance + self.client_id.len();
+        bounds::MEMBER_OVERHEAD_BYTES + texts + self.protocol_bytes() + self.assignment.len()
+    }
+
+    /// What its protocols take of that.
+    pub fn protocol_bytes(&self) -> usize {
+        self.protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum()
+    }
+
+    /// About what it takes in its group's record, where the group follows `protocol`.
+    pub fn stored_bytes(&self, protocol: &str) -> usize {
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
+        let texts = self.id.len() + instance + self.client_id.len() + self.client_host.len();
+        let metadata = self.metadata(protocol).map_or(0, Bytes::len);
+        bounds::RECORD_BYTES + texts + metadata + self.assignment.len()
     }
 }
 

@@ -7,7 +7,7 @@
 //! | `join`, `sync`, `heartbeat`, `leave` | one request each |
 //! | `handover` | groups whose members go to another kind, or come from one |
 //! | `offsets` | who may commit, fetch and delete offsets |
-//! | [`bounds`] | bounds on what clients make a group keep |
+//! | `pending` | ids that were given out |
 //!
 //! A GroupMetadata record is written when a group is made, stable or empty. What happens between is volatile:
 //! after a restart the group stands as its last record says, and its members join anew where they must.
@@ -19,7 +19,6 @@ use super::{Context, Group, Groups, Outcome, Ticket};
 use crate::clock::Now;
 use crate::protocol::stored::group::{GroupMetadataKey, GroupMetadataValue};
 
-pub mod bounds;
 pub mod group;
 pub mod member;
 
@@ -28,6 +27,7 @@ mod heartbeat;
 mod join;
 mod leave;
 mod offsets;
+mod pending;
 mod round;
 mod sync;
 
@@ -107,8 +107,9 @@ impl Groups {
         context: &'a Context<'a>,
         outcome: &'a mut Outcome,
     ) -> Option<Round<'a>> {
-        match self.groups.get_mut(id)? {
-            Group::Classic(group) => Some(Round { group, timers: &mut self.timers, context, outcome }),
+        let Groups { groups, timers, pending_bytes, .. } = self;
+        match groups.get_mut(id)? {
+            Group::Classic(group) => Some(Round { group, timers, pending_bytes, context, outcome }),
             Group::Consumer(_) => None,
         }
     }
@@ -151,7 +152,7 @@ fn millis(ms: i32) -> u64 {
 fn forget_deadlines(group: &ClassicGroup, timers: &mut Timers<super::Timer>) {
     let id = &group.id;
     let members = group.members.iter().map(|member| &member.id);
-    for member in members.chain(&group.pending) {
+    for member in members.chain(group.pending.iter()) {
         let timer = Timer::Session { group: id.clone(), member: member.clone() };
         timers.cancel(&super::Timer::Classic(timer));
     }

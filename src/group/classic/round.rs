@@ -1,6 +1,7 @@
 //! Rounds of a classic group: members are to join, the generation begins, the leader assigns. Here are the
 //! steps between the states and the deadlines that force them.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use kafka_protocol::error::ResponseError;
@@ -18,6 +19,8 @@ use super::{Timer, millis};
 pub(super) struct Round<'a> {
     pub group: &'a mut ClassicGroup,
     pub timers: &'a mut Timers<groups::Timer>,
+    /// Bytes of the ids that all groups have given out.
+    pub pending_bytes: &'a Rc<Cell<usize>>,
     pub context: &'a Context<'a>,
     pub outcome: &'a mut Outcome,
 }

@@ -5,8 +5,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
-use super::super::{Answer, Context, Effect, Group, Groups, Outcome, Ticket};
-use super::bounds;
+use super::super::{Answer, Context, Effect, Group, Groups, Outcome, Ticket, bounds};
 use super::group::{ClassicGroup, State};
 use super::member::Member;
 use super::round::{Round, text};
@@ -125,6 +124,12 @@ impl Round<'_> {
             .map(|own| (own.member_id.as_str(), Bytes::copy_from_slice(&own.assignment)))
             .collect();
         self.group.assign(assignments);
+        let batch_max = bounds::batch_bytes_max(self.context.image, self.context.settings);
+        if self.group.record_bytes() > batch_max {
+            // Takes back what was assigned.
+            self.fail_syncs(ResponseError::UnknownServerError);
+            return self.prepare();
+        }
         self.group.enter(State::Stable, self.context.now.wall_ms);
         self.store();
         let response = assigned(self.group);

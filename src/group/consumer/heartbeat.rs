@@ -17,6 +17,7 @@ use super::state::{ConsumerGroup, Timeouts};
 use super::{Context, Outcome, Shared, Timer, assignors, reconcile, records, regexes, store, target};
 use crate::clock::Now;
 use crate::group::assignors::Assignment;
+use crate::group::by_name::ByName;
 use crate::group::migration::upgraded;
 use crate::group::regex::{Compiled, RegexRefused, TopicRegex};
 use crate::group::settings::Settings;
@@ -118,6 +119,8 @@ struct Admitted {
     takes_resolved: bool,
     /// The member leaves an expression that nobody else has.
     drops_regex: bool,
+    /// What the member says of itself now, where that is something new.
+    profile: Option<Profile>,
 }
 
 impl Groups {
@@ -127,7 +130,7 @@ impl Groups {
     /// # Errors
     /// [`Undecided::NotCompiled`] where that has to be known and is not. GROUP_ID_NOT_FOUND, UNKNOWN_MEMBER_ID,
     /// FENCED_MEMBER_EPOCH, UNRELEASED_INSTANCE_ID, FENCED_INSTANCE_ID, GROUP_MAX_SIZE_REACHED,
-    /// INVALID_REGULAR_EXPRESSION.
+    /// INVALID_REGULAR_EXPRESSION, COORDINATOR_NOT_AVAILABLE, and those of [`ConsumerGroup::check_size`].
     pub fn consumer_heartbeat(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -139,7 +142,7 @@ impl Groups {
         if request.member_epoch < JOIN_EPOCH {
             return Ok(self.consumer_leave(request, context, outcome)?);
         }
-        let mut admitted = self.admit(request, context)?;
+        let mut admitted = self.admit(request, client, context)?;
         self.admit_regex(request, compiled, &mut admitted)?;
         if admitted.replaces_classic {
             self.end_classic(&request.group_id, context, outcome);
@@ -150,7 +153,7 @@ impl Groups {
         let group = group_mut(groups, &request.group_id);
         let (old, last_refresh) =
             (take_place(group, request, &mut admitted, outcome), group.regexes.newest());
-        update_member(group, request, client, &old, &admitted, outcome);
+        update_member(group, request, &old, &mut admitted, outcome);
         let bump = was_in_round || old.must_bump(group, request, &admitted);
         let brings = admitted.brings.take().is_some_and(|compiled| {
             let regex = request.subscribed_topic_regex.as_deref().unwrap_or_default();
@@ -172,6 +175,7 @@ impl Groups {
     fn admit(
         &self,
         request: &ConsumerGroupHeartbeatRequest,
+        client: &Client,
         context: &Context<'_>,
     ) -> Result<Admitted, ApiError> {
         let joins = request.member_epoch == JOIN_EPOCH;
@@ -184,6 +188,9 @@ impl Groups {
             Some(Group::Classic(classic)) if joins && !classic.is_empty() => {
                 upgrades = true;
                 made.insert(Box::new(upgraded(classic, context)?))
+            }
+            None if joins && !self.groups.has_room_for(id) => {
+                return Err(ApiError::bare(ResponseError::CoordinatorNotAvailable));
             }
             empty if joins => {
                 admitted.replaces_classic = empty.is_some();
@@ -213,6 +220,13 @@ impl Groups {
                 admitted.replaces = Some(member.id.clone());
             }
             check_state(member, request)?;
+        }
+        admitted.profile = match member {
+            Some(member) => member.profile.after(request, client),
+            None => Profile::default().after(request, client),
+        };
+        if let Some(profile) = &admitted.profile {
+            group.check_size(&request.member_id, member, profile, context)?;
         }
         admitted.upgraded = made.filter(|_| upgrades);
         Ok(admitted)
@@ -361,19 +375,22 @@ impl Groups {
         let Some(Group::Consumer(group)) = groups.get_mut(group) else { return };
         let timeouts = group.timeouts(context);
         for member in group.members.values() {
-            // Who has sent a heartbeat since the replay has its deadlines.
+            // Who has sent a heartbeat since the replay has a session, and a time to revoke by where it was told
+            // to since.
             let session = AnyTimer::Consumer(Timer::Session(group.id.clone(), member.id.clone()));
-            if timers.is_set(&session) {
-                continue;
+            if !timers.is_set(&session) {
+                begin_session(timers, &group.id, &member.id, timeouts, context.now);
             }
-            begin_session(timers, &group.id, &member.id, timeouts, context.now);
-            watch_revocation(timers, &group.id, member, context.now);
+            let revocation = AnyTimer::Consumer(Timer::Rebalance(group.id.clone(), member.id.clone()));
+            if !timers.is_set(&revocation) {
+                watch_revocation(timers, &group.id, member, context.now);
+            }
         }
     }
 }
 
 /// The group, made where it is not there; who calls has admitted the heartbeat.
-fn group_mut<'a>(groups: &'a mut ahash::AHashMap<Rc<str>, Group>, id: &str) -> &'a mut ConsumerGroup {
+fn group_mut<'a>(groups: &'a mut ByName, id: &str) -> &'a mut ConsumerGroup {
     if !groups.contains_key(id) {
         let group = ConsumerGroup::new(id);
         groups.insert(group.id.clone(), Group::Consumer(Box::new(group)));
@@ -534,13 +551,12 @@ fn remove_member(group: &mut ConsumerGroup, id: &str, outcome: &mut Outcome) {
 fn update_member(
     group: &mut ConsumerGroup,
     request: &ConsumerGroupHeartbeatRequest,
-    client: &Client,
     old: &Before,
-    admitted: &Admitted,
+    admitted: &mut Admitted,
     outcome: &mut Outcome,
 ) {
     let group_id = group.id.clone();
-    if let Some(profile) = old.profile.after(request, client) {
+    if let Some(profile) = admitted.profile.take() {
         store(group, records::member(&group_id, &request.member_id, &profile), outcome);
     }
     if let Some(regex) = old.profile.regex().filter(|_| admitted.drops_regex) {

@@ -5,6 +5,7 @@
 //! | [`heartbeat`] | ConsumerGroupHeartbeat: join, stay, leave; who is fenced when a deadline passes |
 //! | [`describe`] | ConsumerGroupDescribe, and who may commit and fetch offsets |
 //! | [`state`], [`member`], [`owners`] | the group as its records make it |
+//! | `size` | what clients make a group keep, in bytes |
 //! | [`target`] | the assignment that members are led to |
 //! | [`reconcile`] | one step of a member towards it |
 //! | [`regexes`], [`topics`] | subscription by expression; when topics ask for a new target |
@@ -29,6 +30,7 @@ mod owners;
 pub(in crate::group) mod reconcile;
 pub mod records;
 mod regexes;
+mod size;
 mod state;
 pub(in crate::group) mod target;
 mod topics;

@@ -56,6 +56,11 @@ impl Regexes {
         self.subscribers.get(regex).copied().unwrap_or(0)
     }
 
+    /// How many different expressions have subscribers.
+    pub fn expression_count(&self) -> usize {
+        self.subscribers.len()
+    }
+
     /// The subscribers of one of the expressions; `None` where nobody subscribes to any.
     pub fn subscriber_count_of_any(&self) -> Option<usize> {
         self.subscribers.values().next().copied()

@@ -13,6 +13,7 @@ use super::member::{LEAVE_EPOCH, Member, Names, Profile, Progress};
 use super::owners::{Owners, Seat};
 use super::records;
 use super::regexes::Regexes;
+use super::size::{expression_bytes, names_bytes, own_bytes};
 use super::target::Computing;
 use crate::group::assignors::{Assignment, SubscriptionType};
 use crate::metadata::image::Settings as OwnSettings;
@@ -47,7 +48,9 @@ pub struct ConsumerGroup {
     assignors: AHashMap<String, usize>,
     classic_members: usize,
     /// Each subscription that a member has, so that equal ones share their memory.
-    subscriptions: AHashMap<Names, usize>,
+    pub(super) subscriptions: AHashMap<Names, usize>,
+    /// What clients make it keep.
+    pub(super) bytes: usize,
     next_seat: u32,
 
     /// The state of the topics that the hash was computed from; `None` where it has to be computed anew.
@@ -88,6 +91,7 @@ impl ConsumerGroup {
             assignors: AHashMap::default(),
             classic_members: 0,
             subscriptions: AHashMap::default(),
+            bytes: 0,
             next_seat: 0,
             hash_of: None,
             computing: None,
@@ -222,6 +226,7 @@ impl ConsumerGroup {
             let seat = Seat(self.next_seat);
             self.next_seat = self.next_seat.wrapping_add(1);
             let profile = Profile { topics: self.share(Names::default()), ..Profile::default() };
+            self.bytes += own_bytes(&id, &profile);
             let member =
                 Member { id: id.clone(), seat, profile: Arc::new(profile), progress: Progress::default() };
             self.members.insert(id, member);
@@ -231,7 +236,11 @@ impl ConsumerGroup {
 
     fn set_profile(&mut self, id: &str, mut profile: Profile) {
         let before = self.member_mut(id).profile.clone();
-        self.uncount(&before);
+        self.uncount(id, &before);
+        if before.instance_id != profile.instance_id {
+            self.release_instance(id, &before);
+        }
+        self.bytes += own_bytes(id, &profile);
         profile.topics = self.share(profile.topics);
         if let Some(instance) = &profile.instance_id {
             let id = self.members[id].id.clone();
@@ -244,6 +253,9 @@ impl ConsumerGroup {
             self.topics.entry(topic.clone()).or_default().by_name += 1;
         }
         if let Some(regex) = profile.regex() {
+            if self.regexes.subscriber_count(regex) == 0 {
+                self.bytes += expression_bytes(regex);
+            }
             self.regexes.subscribe(regex);
         }
         self.classic_members += usize::from(profile.classic.is_some());
@@ -251,7 +263,8 @@ impl ConsumerGroup {
     }
 
     /// Takes a member's profile out of every count.
-    fn uncount(&mut self, profile: &Profile) {
+    fn uncount(&mut self, id: &str, profile: &Profile) {
+        self.bytes -= own_bytes(id, profile);
         if let Some(assignor) = &profile.assignor {
             let count = self.assignors.get_mut(assignor).map_or(0, |count| {
                 *count -= 1;
@@ -266,9 +279,21 @@ impl ConsumerGroup {
         }
         if let Some(regex) = profile.regex() {
             self.regexes.unsubscribe(regex);
+            if self.regexes.subscriber_count(regex) == 0 {
+                self.bytes -= expression_bytes(regex);
+            }
         }
         self.classic_members -= usize::from(profile.classic.is_some());
         self.unshare(&profile.topics);
+    }
+
+    /// Takes away that an instance is this member.
+    fn release_instance(&mut self, id: &str, profile: &Profile) {
+        if let Some(instance) = &profile.instance_id
+            && self.statics.get(instance).is_some_and(|holder| **holder == *id)
+        {
+            self.statics.remove(instance);
+        }
     }
 
     fn recount_topic(&mut self, topic: &Arc<str>, change: impl FnOnce(&mut SubscriptionCount)) {
@@ -282,7 +307,11 @@ impl ConsumerGroup {
 
     fn share(&mut self, topics: Names) -> Names {
         let topics = self.subscriptions.get_key_value(&topics).map_or(topics, |(shared, _)| shared.clone());
-        *self.subscriptions.entry(topics.clone()).or_default() += 1;
+        let count = self.subscriptions.entry(topics.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.bytes += names_bytes(&topics);
+        }
         topics
     }
 
@@ -291,6 +320,7 @@ impl ConsumerGroup {
             *count -= 1;
             if *count == 0 {
                 self.subscriptions.remove(topics);
+                self.bytes -= names_bytes(topics);
             }
         }
     }
@@ -307,24 +337,22 @@ impl ConsumerGroup {
 
     fn remove_member(&mut self, id: &str) {
         let Some(member) = self.members.remove(id) else { return };
-        self.uncount(&member.profile);
+        self.uncount(id, &member.profile);
         self.owners.release(&member.progress.assigned, member.seat);
         self.owners.release(&member.progress.revoking, member.seat);
         self.targets.remove(id);
-        if let Some(instance) = &member.profile.instance_id
-            && self.statics.get(instance).is_some_and(|holder| *holder == member.id)
-        {
-            self.statics.remove(instance);
-        }
+        self.release_instance(id, &member.profile);
     }
 
     fn set_resolved(&mut self, regex: &str, resolved: Option<super::regexes::Resolved>) {
         if let Some(resolved) = &resolved {
+            self.bytes += names_bytes(&resolved.topics);
             for topic in resolved.topics.iter() {
                 self.topics.entry(topic.clone()).or_default().by_regex += 1;
             }
         }
         if let Some(before) = self.regexes.set_resolved(regex, resolved) {
+            self.bytes -= names_bytes(&before.topics);
             for topic in before.topics.iter() {
                 self.recount_topic(topic, |count| count.by_regex = count.by_regex.saturating_sub(1));
             }

@@ -265,6 +265,37 @@ fn sessions_begin_anew_after_a_replay_and_revocation_is_still_watched() {
 }
 
 #[test]
+fn revocation_is_watched_after_a_replay_though_a_heartbeat_comes_first() {
+    let mut it = Fixture::new();
+    it.topic("t", 2);
+    it.ok(&join("a", &["t"]).with_rebalance_timeout_ms(10_000));
+    it.ok(&join("b", &["t"]));
+    it.ok(&beat("a", 1));
+    // Nothing that is due has been looked at yet.
+    it.groups = it.replayed();
+    it.ok(&beat("a", 1));
+    it.step(9_999);
+    assert_eq!(it.consumers().member_count(), 2);
+    it.step(1);
+    assert_eq!(it.consumers().member_count(), 1);
+}
+
+#[test]
+fn a_member_that_takes_another_instance_leaves_its_own() {
+    let mut it = Fixture::new();
+    it.topic("t", 1);
+    it.ok(&join_static("a", "i", &["t"]));
+    it.ok(&beat("a", -2).with_instance_id(Some(text("i"))));
+    it.ok(&join_static("a", "j", &["t"]));
+    assert_eq!(it.consumers().statics.len(), 1);
+    assert!(it.consumers().static_member("i").is_none());
+    // And so another may have it.
+    it.ok(&join_static("b", "i", &["t"]));
+    it.ok(&beat("a", -1).with_instance_id(Some(text("j"))));
+    assert_eq!(it.consumers().static_member("i").map(|member| &*member.id), Some("b"));
+}
+
+#[test]
 fn a_group_has_its_own_timeouts_where_it_is_configured() {
     use crate::protocol::stored::metadata::{ConfigRecord, Record as Metadata};
     let mut it = Fixture::new();

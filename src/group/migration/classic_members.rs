@@ -22,7 +22,7 @@ use kafka_protocol::messages::{
 };
 
 use super::{downgrade, told};
-use crate::group::classic::{CONSUMER, bounds, refused, text};
+use crate::group::classic::{CONSUMER, refused, text};
 use crate::group::consumer::heartbeat::{
     Before, check_instance, known_static_member, reconcile_member, replace_member, update_epoch,
 };
@@ -50,8 +50,9 @@ impl Groups {
     /// Lets a classic member join a consumer group that has members.
     ///
     /// # Errors
-    /// GROUP_MAX_SIZE_REACHED, INCONSISTENT_GROUP_PROTOCOL, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID;
-    /// UNKNOWN_SERVER_ERROR, as from Kafka, for a subscription that cannot be read. Then nothing is changed.
+    /// GROUP_MAX_SIZE_REACHED, INCONSISTENT_GROUP_PROTOCOL, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID; those of
+    /// [`ConsumerGroup::check_size`]; UNKNOWN_SERVER_ERROR, as from Kafka, for a subscription that cannot be read.
+    /// Then nothing is changed.
     pub(in crate::group) fn join_as_classic(
         &mut self,
         request: &JoinGroupRequest,
@@ -63,7 +64,7 @@ impl Groups {
         let group = self.consumer_group(&request.group_id).map_err(|error| error.error)?;
         let is_new = request.member_id.is_empty();
         let id = if is_new { (context.new_id)().to_string() } else { request.member_id.to_string() };
-        check_room(group, &id, request, context)?;
+        check_room(group, &id, context)?;
         if !supports(group, request) {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
@@ -71,17 +72,21 @@ impl Groups {
             return Ok(refused(ResponseError::MemberIdRequired, &id));
         }
         let admitted = admit(group, request, &id, context)?;
-        Ok(self.take_join(&admitted, request, version, &id, client, context, outcome))
+        let before = group.members.get(admitted.replaces.as_deref().unwrap_or(&id));
+        let profile = match before {
+            Some(member) => profile(&member.profile, &admitted, request, version, client),
+            None => profile(&Profile::default(), &admitted, request, version, client),
+        };
+        group.check_size(&id, before, &profile, context).map_err(|error| error.error)?;
+        Ok(self.take_join(&admitted, profile, request, &id, context, outcome))
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn take_join(
         &mut self,
         admitted: &Admitted<'_>,
+        profile: Profile,
         request: &JoinGroupRequest,
-        version: i16,
         id: &str,
-        client: &Client,
         context: &Context<'_>,
         outcome: &mut Outcome,
     ) -> JoinGroupResponse {
@@ -94,7 +99,6 @@ impl Groups {
             Some(old) => replace_member(group, old, id, outcome),
             None => Before::of(group, id),
         };
-        let profile = profile(&before.profile, admitted, request, version, client);
         let (bump, rebalance_timeout_ms) =
             (profile.topics != before.profile.topics, profile.rebalance_timeout_ms);
         if profile != *before.profile {
@@ -226,29 +230,13 @@ impl Groups {
     }
 }
 
-/// Whether the group takes the member: `group.consumer.max.size`, and our bound on what classic members make a
-/// group keep.
-fn check_room(
-    group: &ConsumerGroup,
-    id: &str,
-    request: &JoinGroupRequest,
-    context: &Context<'_>,
-) -> Result<(), ResponseError> {
+/// Whether `group.consumer.max.size` lets the group take the member.
+fn check_room(group: &ConsumerGroup, id: &str, context: &Context<'_>) -> Result<(), ResponseError> {
     let is_member = group.members.contains_key(id);
-    let others = group.members.values().filter(|member| *member.id != *id).map(kept_bytes);
-    let asked = request.protocols.iter().map(|own| own.name.len() + own.metadata.len());
-    let has_room = is_member || group.members.len() < context.settings.consumer_max_size;
-    match has_room && others.chain(asked).sum::<usize>() <= bounds::GROUP_BYTES_MAX {
+    match is_member || group.members.len() < context.settings.consumer_max_size {
         true => Ok(()),
         false => Err(ResponseError::GroupMaxSizeReached),
     }
-}
-
-/// What a classic member's protocols take.
-fn kept_bytes(member: &Member) -> usize {
-    let classic = member.profile.classic.iter();
-    let protocols = classic.flat_map(|classic| &classic.supported_protocols);
-    protocols.map(|own| own.name.len() + own.metadata.len()).sum()
 }
 
 /// Whether every classic member can follow one of the protocols that the request names.

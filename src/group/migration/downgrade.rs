@@ -14,7 +14,7 @@ use crate::group::classic::{ClassicGroup, Member as ClassicMember, Protocol};
 use crate::group::consumer::ConsumerGroup;
 use crate::group::consumer::member::Member;
 use crate::group::settings::Settings;
-use crate::group::{Context, Group, Groups, Outcome};
+use crate::group::{Context, Group, Groups, Outcome, bounds};
 use crate::metadata::Image;
 
 /// Whether the policy and the size of classic groups let a group of `members` become one.
@@ -50,7 +50,7 @@ impl Groups {
     }
 
     /// Puts a classic group of all but `gone` in the place of a consumer group. They join anew with `rejoin`.
-    /// False, and nothing changed, where they have no protocol in common.
+    /// False, and nothing changed, where they have no protocol in common, or would not fit one record.
     pub(super) fn downgrade(
         &mut self,
         id: &str,
@@ -65,6 +65,10 @@ impl Groups {
             tracing::error!(group = id, "the classic members of a consumer group have no protocol in common");
             return false;
         };
+        if classic.record_bytes() > bounds::batch_bytes_max(context.image, context.settings) {
+            tracing::warn!(group = id, "the record of a classic group of its members would be too large");
+            return false;
+        }
         group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
         tracing::info!(
             group = id,

@@ -522,7 +522,7 @@ fn a_consumer_group_that_is_full_takes_no_classic_member() {
     assert_eq!(it.join(&joining("", &said(&["t"], &[])), 9).error_code, full);
     assert_eq!(it.join(&joining(&id, &said(&["t"], &[])), 9).error_code, 0);
     // Seven members of seven mebibytes each: our own bound, as in classic groups.
-    let mut it = Mixed(Fixture::new());
+    let mut it = Mixed(Fixture::with("message.max.bytes=20000000"));
     it.0.topic("t", 2);
     it.ok(&coming("n", &["t"]));
     let long = "x".repeat(30_000);
@@ -534,6 +534,41 @@ fn a_consumer_group_that_is_full_takes_no_classic_member() {
         .map(|ticket| it.joined(ticket).error_code)
         .collect();
     assert_eq!(answers, [0, 0, 0, 0, 0, 0, full, full]);
+    assert_eq!(it.join(&joining("m0", &said(&["t"], &[])), 9).error_code, 0);
+    assert_eq!(it.join(&joining("m6", &large), 9).error_code, 0, "who says less makes room");
+    // And Kafka's, on what one batch holds.
+    it.0.settings.message_max_bytes = 1 << 20;
+    let failed = code(ResponseError::UnknownServerError);
+    assert_eq!(it.join(&joining("m0", &large), 9).error_code, failed);
+}
+
+#[test]
+fn no_change_of_kind_makes_a_record_that_is_too_large() {
+    // What a member says under several protocols is one record in a consumer group.
+    let mut it = Mixed::new();
+    it.0.settings.message_max_bytes = 100_000;
+    let long = "x".repeat(30_000);
+    let large = said(&[&*long, "t"], &[]);
+    let mut request = joining("", &large);
+    request.protocols = (0..4).map(|at| protocol(&format!("p{at}"), &large)).collect();
+    let ticket = it.ask_join(&request, 3);
+    it.0.step(6_000);
+    let joined = it.joined(ticket);
+    it.ask_sync(&joined.member_id, 1, &[]);
+    assert_eq!(it.classic().state, State::Stable);
+    assert_eq!(it.refused(&coming("n", &["t"])).0, ResponseError::UnknownServerError);
+    assert_eq!(it.beat(&joined.member_id, 1), 0);
+    // What several members say is one record in a classic group.
+    let (mut it, _) = of_consumer("downgrade", 1);
+    it.0.settings.message_max_bytes = 100_000;
+    for member in ["a", "b", "c", "d"] {
+        assert_eq!(it.join(&joining(member, &large), 9).error_code, 0);
+    }
+    it.ok(&beating("n", -1));
+    assert_eq!(it.consumers().classic_member_count(), 4);
+    it.leave(&[("d", None), ("c", None)]);
+    assert_eq!(it.classic().members.len(), 2);
+    it.0.check_replay();
 }
 
 #[test]

@@ -25,7 +25,8 @@ use crate::protocol::stored::group::{ClassicMemberMetadata, ClassicProtocol};
 /// # Errors
 /// GROUP_ID_NOT_FOUND with Kafka's sentences: the policy does not allow it, its members are no consumers or
 /// too many, what they said cannot be read, or an assignor keeps data of its own that would be lost.
-/// UNKNOWN_SERVER_ERROR, as from Kafka, where two members own a partition at once.
+/// UNKNOWN_SERVER_ERROR, as from Kafka, where two members own a partition at once; those of
+/// [`ConsumerGroup::check_size`].
 pub fn upgraded(classic: &ClassicGroup, context: &Context<'_>) -> Result<ConsumerGroup, ApiError> {
     let id = classic.id();
     let refuse = |why: &str| {
@@ -65,7 +66,9 @@ pub fn upgraded(classic: &ClassicGroup, context: &Context<'_>) -> Result<Consume
             assigned: Arc::new(assigned),
             revoking: Arc::default(),
         };
-        group.apply(records::member(id, &member.id, &profile(member, &subscription)));
+        let profile = profile(member, &subscription);
+        group.check_size(&member.id, None, &profile, context)?;
+        group.apply(records::member(id, &member.id, &profile));
         group.apply(records::target(id, &member.id, &progress.assigned));
         group.apply(records::current(id, &member.id, &progress));
     }

@@ -7,7 +7,8 @@ use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
-use super::{RECORD_BYTES, batch_bytes_max, key};
+use super::key;
+use crate::group::bounds::{RECORD_BYTES, batch_bytes_max};
 use crate::group::{Context, Groups, Outcome};
 use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::group::{OffsetCommitValue, Record};
@@ -82,7 +83,10 @@ impl Groups {
                 version,
             ),
             // An administrator, or a consumer that manages its partitions itself: the commit makes the group.
-            None if generation_or_epoch < 0 => Ok(()),
+            None if generation_or_epoch < 0 => match self.groups.has_room_for(&request.group_id) {
+                true => Ok(()),
+                false => Err(ApiError::bare(ResponseError::CoordinatorNotAvailable)),
+            },
             None if version >= GROUP_ID_NOT_FOUND_FROM => Err(ApiError::bare(ResponseError::GroupIdNotFound)),
             None => Err(ApiError::bare(ResponseError::IllegalGeneration)),
         }

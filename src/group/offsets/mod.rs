@@ -16,7 +16,6 @@ use ahash::{AHashMap, AHashSet};
 
 use super::{Group, Groups};
 use crate::group::classic::ClassicGroup;
-use crate::metadata::{Image, ResourceType};
 use crate::protocol::stored::group::{OffsetCommitKey, OffsetCommitValue, Record};
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId};
 
@@ -210,15 +209,3 @@ fn key(group: &str, topic: &str, partition: PartitionId) -> OffsetCommitKey {
 fn tombstone(group: &str, topic: &str, partition: PartitionId) -> Record {
     Record::OffsetCommit(key(group, topic, partition), None)
 }
-
-/// How many bytes the records of one request may take together: they are one batch, and Kafka appends none that
-/// is larger than the offsets topic's `max.message.bytes`.
-fn batch_bytes_max(image: &Image, settings: &super::settings::Settings) -> usize {
-    image
-        .setting(ResourceType::Topic, super::OFFSETS_TOPIC, "max.message.bytes")
-        .and_then(|bytes| bytes.parse().ok())
-        .unwrap_or(settings.message_max_bytes)
-}
-
-/// About what a record takes beside its texts: lengths, versions, numbers.
-const RECORD_BYTES: usize = 40;

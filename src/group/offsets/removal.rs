@@ -9,7 +9,8 @@ use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
-use super::{Committed, RECORD_BYTES, batch_bytes_max, tombstone};
+use super::{Committed, tombstone};
+use crate::group::bounds::{RECORD_BYTES, batch_bytes_max};
 use crate::group::{Context, Group, Groups, OffsetRetention, Outcome, Timer};
 use crate::metadata::Image;
 use crate::protocol::api_error::ApiError;

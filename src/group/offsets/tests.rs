@@ -12,6 +12,7 @@ use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetDeleteRequest
 
 use super::*;
 use crate::broker::state_machine::StateMachine;
+use crate::group::bounds::{RECORD_BYTES, batch_bytes_max};
 use crate::group::testing::Fixture;
 use crate::protocol::batch::BatchIter;
 use crate::protocol::builder::BatchBuilder;

@@ -1,6 +1,5 @@
-//! Records and restarts, bounds, and what offsets ask of a group.
+//! Records and restarts, and what offsets ask of a group.
 
-use super::super::bounds;
 use super::*;
 use crate::group::OffsetRetention;
 use crate::protocol::stored::group::{GroupMetadataValue, Record};
@@ -136,63 +135,6 @@ fn a_stored_group_that_names_a_member_twice_has_it_once() {
     other.member_id = "other".into();
     value.members.push(other);
     assert_eq!(ClassicGroup::from_record(value, GROUP.into()).members.len(), 1);
-}
-
-#[test]
-fn what_a_member_makes_the_group_keep_is_bounded() {
-    let mut fixture = Fixture::new();
-    let invalid = code(ResponseError::InvalidRequest);
-    let many = vec![named(&[("p", "")]).remove(0); bounds::MEMBER_PROTOCOLS_MAX + 1];
-    assert_eq!(fixture.join_now(&joining("").with_protocols(many), 9).error_code, invalid);
-    let mut large = joining("");
-    large.protocols[0].metadata = vec![0; bounds::MEMBER_BYTES_MAX].into();
-    assert_eq!(fixture.join_now(&large, 9).error_code, invalid);
-    assert!(fixture.groups.group(GROUP).is_none());
-    large.protocols[0].metadata = vec![0; bounds::MEMBER_BYTES_MAX - 1_000].into();
-    let fit = bounds::GROUP_BYTES_MAX / (bounds::MEMBER_BYTES_MAX - 1_000);
-    let tickets: Vec<_> = (0..=fit).map(|_| fixture.join(&large, 3)).collect();
-    let full = code(ResponseError::GroupMaxSizeReached);
-    assert_eq!(fixture.joined(tickets[fit]).error_code, full);
-    assert_eq!(fixture.answers.len(), 0);
-}
-
-#[test]
-fn ids_that_are_given_out_in_a_loop_are_bounded() {
-    let mut fixture = Fixture::new();
-    let name = "n".repeat(30_000);
-    let given = |fixture: &mut Fixture| {
-        let ticket = fixture.join_as(&name, &joining(""), 9);
-        fixture.joined(ticket).error_code
-    };
-    let mut count = 0;
-    while given(&mut fixture) == code(ResponseError::MemberIdRequired) {
-        count += 1;
-    }
-    assert_eq!(given(&mut fixture), code(ResponseError::GroupMaxSizeReached));
-    assert_eq!(count, bounds::PENDING_BYTES_MAX / (30_000 + 37 + bounds::PENDING_OVERHEAD_BYTES));
-    // They leave with their sessions, and so do their deadlines.
-    fixture.step(SESSION_MS as u64);
-    assert!(fixture.classic().pending.is_empty());
-    assert_eq!(given(&mut fixture), code(ResponseError::MemberIdRequired));
-}
-
-#[test]
-fn an_assignment_that_is_too_large_to_write_has_everyone_join() {
-    let mut fixture = Fixture::new();
-    let joined = fixture.gather(&[joining("")]);
-    let id = joined[0].member_id.clone();
-    let mut request = SyncGroupRequest::default()
-        .with_group_id(GroupId(text(GROUP)))
-        .with_generation_id(1)
-        .with_member_id(id.clone());
-    request.assignments.push(
-        SyncGroupRequestAssignment::default()
-            .with_member_id(id)
-            .with_assignment(vec![0; bounds::GROUP_BYTES_MAX].into()),
-    );
-    let ticket = fixture.sync_by(&request, 3);
-    assert_eq!(fixture.synced(ticket).error_code, code(ResponseError::UnknownServerError));
-    assert_eq!(fixture.state(), State::PreparingRebalance);
 }
 
 #[test]

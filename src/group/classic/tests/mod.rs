@@ -1,6 +1,7 @@
 //! Rules of classic groups, one test each, by what a request meets: [`rounds`], [`fixed`] (static members),
-//! [`keeping`] (records, restarts, bounds, offsets), [`listing`]; and [`random`] sequences of all of it.
+//! [`keeping`] (records, restarts, offsets), [`bounds`], [`listing`]; and [`random`] sequences of all of it.
 
+mod bounds;
 mod fixed;
 mod keeping;
 mod listing;

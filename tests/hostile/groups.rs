@@ -1,0 +1,234 @@
+//! Groups that grow without end: members, names, subscriptions and expressions in a loop, all to one coordinator.
+//! It keeps what its bounds allow, refuses the rest by Kafka's codes, and serves an honest group meanwhile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::Connection;
+use crate::harness::schema::{Api, hex, message};
+use crate::scene::{MIB, Scene};
+
+const UNKNOWN_SERVER_ERROR: i64 = -1;
+const COORDINATOR_NOT_AVAILABLE: i64 = 15;
+const REBALANCE_IN_PROGRESS: i64 = 27;
+const INVALID_REQUEST: i64 = 42;
+const MEMBER_ID_REQUIRED: i64 = 79;
+const GROUP_MAX_SIZE_REACHED: i64 = 81;
+
+/// What a coordinator may keep here by `group/bounds.rs`: ids that were given out, names of groups, the members of
+/// one group.
+const KEPT: u64 = (32 + 64 + 48) * MIB;
+/// What is on its way besides: a group as its leader is told it or as it is written again, as records, as bytes,
+/// and in a batch; and what the broker takes anyway.
+const ON_ITS_WAY: u64 = 3 * 48 * MIB + 64 * MIB;
+
+/// One coordinator for all, which tells rounds at once.
+const OPTIONS: [&str; 2] = ["offsets.topic.num.partitions=1", "group.initial.rebalance.delay.ms=0"];
+/// No loop asks more often.
+const ASKS_MAX: usize = 5_000;
+
+/// A group that works while others do not: a member beats, commits and reads back what it committed.
+struct Honest {
+    end: Arc<AtomicBool>,
+    runs: JoinHandle<usize>,
+}
+
+impl Honest {
+    fn begin(scene: &Scene) -> Honest {
+        let (address, end) = (scene.broker.address, Arc::new(AtomicBool::new(false)));
+        let mut member = Connection::open(address).expect("the broker accepts");
+        let id = joins_honestly(&mut member);
+        let ends = end.clone();
+        Honest { end, runs: thread::spawn(move || works(member, address, &id, &ends)) }
+    }
+
+    fn end(self) {
+        self.end.store(true, Ordering::Relaxed);
+        let rounds = self.runs.join().expect("the honest group goes on");
+        assert!(rounds > 10, "the honest group got no further than {rounds} rounds");
+    }
+}
+
+/// Joins and synchronises; the member's id. Waits for the coordinator to be there.
+fn joins_honestly(member: &mut Connection) -> String {
+    let began = Instant::now();
+    let find = json!({"keyType": 0, "coordinatorKeys": ["honest"]});
+    let id = loop {
+        member.call("FindCoordinator", 4, &find).body();
+        let asked = member.call("JoinGroup", 9, &joining("honest", "", 10)).body();
+        match error(&asked) {
+            MEMBER_ID_REQUIRED => break asked["memberId"].as_str().expect("an id").to_owned(),
+            _ => assert!(began.elapsed() < Duration::from_secs(10), "no coordinator: {asked}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let joined = member.call("JoinGroup", 9, &joining("honest", &id, 10)).body();
+    assert_eq!((error(&joined), &joined["generationId"]), (0, &json!(1)), "{joined}");
+    let sync = json!({"groupId": "honest", "generationId": 1, "memberId": id, "protocolType": "consumer",
+        "protocolName": "range", "assignments": [{"memberId": id, "assignment": "0a0b"}]});
+    assert_eq!(error(&member.call("SyncGroup", 5, &sync).body()), 0);
+    id
+}
+
+fn works(mut member: Connection, address: SocketAddr, id: &str, end: &AtomicBool) -> usize {
+    let beat = json!({"groupId": "honest", "generationId": 1, "memberId": id});
+    let asked = json!({"groups": [{"groupId": "honest", "memberEpoch": -1,
+        "topics": [{"name": "bystander", "partitionIndexes": [0]}]}]});
+    let mut rounds = 0;
+    while !end.load(Ordering::Relaxed) {
+        rounds += 1;
+        let heard = member.call("Heartbeat", 4, &beat).body();
+        assert_eq!(error(&heard), 0, "round {rounds}");
+        let commit = json!({"groupId": "honest", "generationIdOrMemberEpoch": 1, "memberId": id, "topics": [
+            {"name": "bystander", "partitions": [{"partitionIndex": 0, "committedOffset": rounds}]}]});
+        let committed = member.call("OffsetCommit", 8, &commit).body();
+        assert_eq!(committed["topics"][0]["partitions"][0]["errorCode"], 0, "round {rounds}: {committed}");
+        let found = member.call("OffsetFetch", 8, &asked).body();
+        let found = &found["groups"][0]["topics"][0]["partitions"][0]["committedOffset"];
+        assert_eq!(*found, json!(rounds), "nothing is lost");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // A new member of another connection can come, too, while the group has its place.
+    drop(Connection::open(address).expect("the broker accepts"));
+    rounds
+}
+
+fn error(answer: &Value) -> i64 {
+    answer["errorCode"].as_i64().expect("an error code")
+}
+
+/// A JoinGroup whose metadata is `bytes` long.
+fn joining(group: &str, member: &str, bytes: usize) -> Value {
+    json!({"groupId": group, "sessionTimeoutMs": 30_000, "rebalanceTimeoutMs": 2_000, "memberId": member,
+        "protocolType": "consumer", "protocols": [{"name": "range", "metadata": hex(&vec![0; bytes])}]})
+}
+
+/// Asks until the answer has another code than `first`; that code, and how many had the first.
+fn ask_until(first: i64, mut ask: impl FnMut(usize) -> i64) -> (i64, usize) {
+    for at in 0..ASKS_MAX {
+        let code = ask(at);
+        if code != first {
+            return (code, at);
+        }
+    }
+    panic!("{ASKS_MAX} requests are answered {first}");
+}
+
+/// Asks under a client id of the greatest use: new members' ids begin with it.
+fn call_as(client: &str, connection: &mut Connection, api: &Api, version: i16, tree: &Value) -> Value {
+    let mut frame = [api.request.key.to_be_bytes(), version.to_be_bytes()].concat();
+    frame.extend(7i32.to_be_bytes());
+    frame.extend((client.len() as i16).to_be_bytes());
+    frame.extend(client.as_bytes());
+    // A flexible header has no tags.
+    frame.push(0);
+    frame.extend(api.request.encode(version, tree));
+    connection.send_frame(&frame).expect("the broker reads");
+    connection.answer(api, version, 7).body()
+}
+
+#[test]
+fn classic_groups_grow_to_their_bounds() {
+    let scene = Scene::new("classic-groups", &OPTIONS);
+    let honest = Honest::begin(&scene);
+    let mut loose = scene.connect();
+    let long = "n".repeat(30_000);
+    let join = message("JoinGroup");
+
+    // An id that no record could hold.
+    let mut fixed = joining("fixed", "", 10);
+    fixed["groupInstanceId"] = json!("i".repeat(32_731));
+    assert_eq!(error(&loose.call("JoinGroup", 9, &fixed).body()), INVALID_REQUEST);
+
+    // Ever new ids in one group, then in ever new groups.
+    let mut ask = |group: &str| error(&call_as(&long, &mut loose, join, 9, &joining(group, "", 10)));
+    let (code, given) = ask_until(MEMBER_ID_REQUIRED, |_| ask("ids"));
+    assert_eq!(code, GROUP_MAX_SIZE_REACHED, "after {given} ids");
+    let (code, given) = ask_until(MEMBER_ID_REQUIRED, |at| ask(&format!("ids-{at}")));
+    assert_eq!(code, COORDINATOR_NOT_AVAILABLE, "after {given} more ids");
+
+    // Members that never synchronise, in ever new groups.
+    let (code, made) = ask_until(0, |at| {
+        let mut request = joining(&format!("{long}{at}"), "", 10);
+        request["groupInstanceId"] = json!("i");
+        error(&loose.call("JoinGroup", 9, &request).body())
+    });
+    assert_eq!(code, COORDINATOR_NOT_AVAILABLE, "after {made} groups");
+
+    // Large members in a group that there is; the round is told when its time is over.
+    let request = joining("ids", "", 1 << 20);
+    let mut large: Vec<Connection> = (0..60).map(|_| scene.connect()).collect();
+    let sent: Vec<i32> =
+        large.iter_mut().map(|client| client.send(join, 3, &request).expect("the broker reads")).collect();
+    let answers: Vec<Value> = large
+        .iter_mut()
+        .zip(sent)
+        .map(|(client, sent)| client.answer(join, 3, sent).body())
+        .filter(|answer| error(answer) != GROUP_MAX_SIZE_REACHED)
+        .collect();
+    assert!((40..48).contains(&answers.len()), "{} members of a mebibyte", answers.len());
+    assert!(answers.iter().all(|answer| error(answer) == 0));
+
+    // What they say together is no record.
+    let leader = answers.iter().find(|answer| answer["leader"] == answer["memberId"]).expect("one leads");
+    let sync = json!({"groupId": "ids", "generationId": leader["generationId"],
+        "memberId": leader["memberId"], "assignments": []});
+    assert_eq!(error(&loose.call("SyncGroup", 3, &sync).body()), UNKNOWN_SERVER_ERROR);
+    let beat =
+        json!({"groupId": "ids", "generationId": leader["generationId"], "memberId": leader["memberId"]});
+    assert_eq!(error(&loose.call("Heartbeat", 3, &beat).body()), REBALANCE_IN_PROGRESS);
+    honest.end();
+    scene.calm(KEPT + ON_ITS_WAY);
+}
+
+/// The first heartbeat of a member.
+fn coming(group: &str, member: &str) -> Value {
+    json!({"groupId": group, "memberId": member, "memberEpoch": 0, "rebalanceTimeoutMs": 60_000,
+        "subscribedTopicNames": ["bystander"], "topicPartitions": []})
+}
+
+#[test]
+fn consumer_groups_grow_to_their_bounds() {
+    let scene = Scene::new("consumer-groups", &OPTIONS);
+    let honest = Honest::begin(&scene);
+    let mut loose = scene.connect();
+    let mut ask = |request: &Value| error(&loose.call("ConsumerGroupHeartbeat", 1, request).body());
+    let long = "n".repeat(30_000);
+
+    // One member with a subscription that is no record.
+    let mut wide = coming("wide", "m");
+    wide["subscribedTopicNames"] = (0..50).map(|at| json!(format!("{long}{at}"))).collect();
+    assert_eq!(ask(&wide), UNKNOWN_SERVER_ERROR);
+
+    // Ever new members, each with a subscription of its own.
+    let (code, kept) = ask_until(0, |at| {
+        let mut request = coming("members", &format!("m{at}"));
+        let own = |name| json!(format!("{long}{at}-{name}"));
+        request["subscribedTopicNames"] = (0..30).map(own).collect();
+        ask(&request)
+    });
+    assert_eq!(code, GROUP_MAX_SIZE_REACHED, "after {kept} members");
+    assert!((45..60).contains(&kept), "{kept} members of 900 kB");
+
+    // Ever new expressions.
+    let (code, kept) = ask_until(0, |at| {
+        let mut request = coming("expressions", &format!("m{at}"));
+        request["subscribedTopicNames"] = json!(null);
+        request["subscribedTopicRegex"] = json!(format!("bystander{{{at}}}"));
+        ask(&request)
+    });
+    assert_eq!((code, kept), (GROUP_MAX_SIZE_REACHED, 256));
+
+    // Ever new groups.
+    let (code, made) = ask_until(0, |at| ask(&coming(&format!("{long}{at}"), "m")));
+    assert_eq!(code, COORDINATOR_NOT_AVAILABLE, "after {made} groups");
+    // Those that are there go on.
+    assert_eq!(ask(&coming("expressions", "another")), 0);
+    honest.end();
+    scene.calm(KEPT + ON_ITS_WAY);
+}
