@@ -68,3 +68,20 @@ pub(super) fn batch_bytes_max(image: &Image, settings: &Settings) -> usize {
     let segment = own("segment.bytes").map_or(usize::MAX, |bytes| bytes.saturating_sub(BATCH_FRAMING_BYTES));
     own("max.message.bytes").unwrap_or(settings.message_max_bytes).min(segment)
 }
+
+/// The beginning of a text that a client chose, for a line of the log: an id may be of 32 KiB.
+pub(super) fn brief(text: &str) -> &str {
+    const CHARACTERS_MAX: usize = 200;
+    text.char_indices().nth(CHARACTERS_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(brief("short"), "short");
+        assert_eq!(brief(&"\u{e4}".repeat(30_000)), "\u{e4}".repeat(200));
+    }
+}

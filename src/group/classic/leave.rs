@@ -5,6 +5,7 @@ use kafka_protocol::messages::LeaveGroupRequest;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 
+use super::super::bounds::brief;
 use super::super::{Context, Group, Groups, Outcome};
 use super::group::State;
 use super::round::Round;
@@ -72,9 +73,9 @@ impl Round<'_> {
             id.into()
         };
         tracing::info!(
-            group = %self.group.id,
-            member = &*left,
-            reason = member.reason.as_deref().unwrap_or("not provided"),
+            group = brief(&self.group.id),
+            member = brief(&left),
+            reason = brief(member.reason.as_deref().unwrap_or("not provided")),
             "a member leaves"
         );
         self.remove(&left);

@@ -9,6 +9,7 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::super::bounds::brief;
 use super::super::timers::Timers;
 use super::super::{self as groups, Answer, Context, Effect, Outcome, Ticket};
 use super::group::{ClassicGroup, InitialDelay, State};
@@ -254,7 +255,7 @@ impl Round<'_> {
         if member.is_excused() {
             return;
         }
-        tracing::info!(group = %self.group.id, member = id, "a member is heard of no more");
+        tracing::info!(group = brief(&self.group.id), member = brief(id), "a member is heard of no more");
         self.remove(id);
         match self.group.state {
             State::Stable | State::CompletingRebalance => self.prepare(),

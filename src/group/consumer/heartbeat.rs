@@ -17,6 +17,7 @@ use super::state::{ConsumerGroup, Timeouts};
 use super::{Context, Outcome, Shared, Timer, assignors, reconcile, records, regexes, store, target};
 use crate::clock::Now;
 use crate::group::assignors::Assignment;
+use crate::group::bounds::brief;
 use crate::group::by_name::ByName;
 use crate::group::migration::upgraded;
 use crate::group::regex::{Compiled, RegexRefused, TopicRegex};
@@ -336,7 +337,11 @@ impl Groups {
     ) {
         match timer {
             Timer::Session(group, member) => {
-                tracing::info!(%group, %member, "a member is fenced: its session has expired");
+                tracing::info!(
+                    group = brief(&group),
+                    member = brief(&member),
+                    "a member is fenced: its session has expired"
+                );
                 self.fence_consumers(&group, &[member], context, outcome);
             }
             Timer::Rebalance(group, member) => {
@@ -346,14 +351,22 @@ impl Groups {
                         && member.progress.epoch != STATIC_LEAVE_EPOCH
                 };
                 if progress.is_some_and(revokes) {
-                    tracing::info!(%group, %member, "a member is fenced: it has not revoked its partitions in time");
+                    tracing::info!(
+                        group = brief(&group),
+                        member = brief(&member),
+                        "a member is fenced: it has not revoked its partitions in time"
+                    );
                     self.fence_consumers(&group, &[member], context, outcome);
                 }
             }
             Timer::Join(group, member) | Timer::Sync(group, member) => {
                 let member = self.consumer_group(&group).ok().and_then(|group| group.member(&member));
                 if let Some(member) = member.filter(|member| member.is_classic()).map(|it| it.id.clone()) {
-                    tracing::info!(%group, %member, "a classic member is fenced: it has not joined or synchronised in time");
+                    tracing::info!(
+                        group = brief(&group),
+                        member = brief(&member),
+                        "a classic member is fenced: it has not joined or synchronised in time"
+                    );
                     self.fence_consumers(&group, &[member], context, outcome);
                 }
             }

@@ -22,6 +22,7 @@ use kafka_protocol::messages::{
 };
 
 use super::{downgrade, told};
+use crate::group::bounds::brief;
 use crate::group::classic::{CONSUMER, refused, text};
 use crate::group::consumer::heartbeat::{
     Before, check_instance, known_static_member, reconcile_member, replace_member, update_epoch,
@@ -215,9 +216,9 @@ impl Groups {
             );
             if let Ok(member) = left {
                 tracing::info!(
-                    group = group_id,
-                    member = &*member,
-                    reason = asked.reason.as_deref().unwrap_or("not provided"),
+                    group = brief(group_id),
+                    member = brief(&member),
+                    reason = brief(asked.reason.as_deref().unwrap_or("not provided")),
                     "a member leaves"
                 );
                 gone.push(member);
