@@ -25,6 +25,14 @@ KINDS = {
 }
 # In one group with the consumer protocol: those whose assignor of Kafka's name speaks Kafka's own format.
 CLASSIC_BESIDE_CONSUMER = {"confluent": 4, "aiokafka": 2, "franz-go": 2, "sarama": 1, "java-4.1": 1}
+# What all members of the classic protocol in a group have to agree on, and who has it.
+CLASSIC_ASSIGNORS = {
+    "range": set(KINDS["classic"]),
+    "roundrobin": set(KINDS["classic"]) - {"kafkajs"},
+    "cooperative-sticky": {"confluent", "kafka-python", "franz-go", "java-4.1", "java-2.8"},
+}
+# Of the other protocol each names its own, and the broker takes what most of them name.
+CONSUMER_ASSIGNORS = [{}, {"assignor": "uniform"}, {"assignor": "range"}]
 MEMBERS_MAX = 5
 SESSION_MS = 3000  # of broker.options too
 OPTIONS = (Path(__file__).parent / "broker.options").read_text().split()
@@ -56,6 +64,7 @@ class Writer(threading.Thread):
 class Churn:
     def __init__(self, protocol, broker, directory, chance):
         self.protocol, self.broker, self.chance = protocol, broker, chance
+        self.assignor = chance.choice(list(CLASSIC_ASSIGNORS))
         self.topics = {"churn-a": 6, "churn-b": 3}
         self.group = Group(f"churn-{protocol}", broker.bootstrap, directory, topics=list(self.topics),
                            protocol=protocol, session_ms=SESSION_MS)
@@ -73,7 +82,7 @@ class Churn:
                 group.create(topic, partitions)
             group.watch()
             if self.protocol == "mixed":
-                self.anchor = group.start("confluent", protocol="classic")
+                self.anchor = group.start("confluent", protocol="classic", assignor=self.assignor)
                 group.settle(self.anchor)
             self.start()
             # In a mixed group one of each at least, so that it changes its kind.
@@ -110,7 +119,8 @@ class Churn:
             deeds["changes of kind"] = self.broker.out.read_text().count(" group now")
             if not deeds["changes of kind"] and not deeds.get("broker killed"):
                 raise Failed("the group has never changed its kind")
-        print(f"ok churn {self.protocol}: {self.writer.sent} records, {counts}, {deeds}", flush=True)
+        protocol = self.protocol if self.protocol == "consumer" else f"{self.protocol} ({self.assignor})"
+        print(f"ok churn {protocol}: {self.writer.sent} records, {counts}, {deeds}", flush=True)
 
     # ---- deeds ----
 
@@ -146,8 +156,12 @@ class Churn:
         if protocol == "mixed":
             protocol = self.chance.choice(["classic", "consumer"])
         kinds = CLASSIC_BESIDE_CONSUMER if (self.protocol, protocol) == ("mixed", "classic") else KINDS[protocol]
+        assignor = self.chance.choice(CONSUMER_ASSIGNORS)
+        if protocol == "classic":
+            kinds = {kind: often for kind, often in kinds.items() if kind in CLASSIC_ASSIGNORS[self.assignor]}
+            assignor = {"assignor": self.assignor}
         client = self.chance.choices(list(kinds), list(kinds.values()))[0]
-        self.group.start(client, protocol=protocol, commit=self.chance.choice(["sync", "sync", "async"]))
+        self.group.start(client, protocol=protocol, commit=self.chance.choice(["sync", "sync", "async"]), **assignor)
 
     def excused(self, member):
         """A group whose last consumer member is gone becomes classic. One that was fenced and comes back after that

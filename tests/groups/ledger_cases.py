@@ -1,6 +1,6 @@
 """The judge, judged: histories that break one rule each, which the ledger must see, and some that break none."""
 
-from ledger import Ledger
+from ledger import EXCUSES_MAX, Ledger
 
 T0, T1 = ("t", 0), ("t", 1)
 
@@ -77,6 +77,36 @@ def a_loss_long_after_a_commit_was_sent_again():
     ledger = history(("a", committed(("t", 0, 12), how="async")), ("a", committed(("t", 0, 9), how="async")),
                      ("a", committed(("t", 0, 1000), how="async", at=60_000)))
     ledger.observed({T0: 500}, ledger.floor(), when=61_000)
+    return ledger
+
+
+def a_loss_beside_a_commit_that_was_sent_again():
+    ledger = history(("a", committed(("t", 0, 12), how="async")), ("a", committed(("t", 0, 9), how="async")))
+    ledger.observed({T0: 10}, ledger.floor())
+    return ledger
+
+
+def a_loss_beside_a_commit_that_was_given_up():
+    ledger = history(("a", committed(("t", 0, 9), how="async", error="context canceled")),
+                     ("a", committed(("t", 0, 12), how="async")), ("a", committed(("t", 0, 15), how="async")))
+    ledger.observed({T0: 12}, ledger.floor())
+    return ledger
+
+
+def a_loss_after_a_commit_that_was_sent_again_was_followed():
+    ledger = history(("a", committed(("t", 0, 12), how="async")), ("a", committed(("t", 0, 9), how="async")))
+    ledger.observed({T0: 9}, ledger.floor())
+    ledger.take("a", committed(("t", 0, 15), how="async"))
+    ledger.observed({T0: 12}, ledger.floor())
+    return ledger
+
+
+def commits_that_are_sent_again_and_again():
+    ledger = Ledger()
+    for number in range(EXCUSES_MAX + 1):
+        ledger.take("a", committed(("t", 0, 100 * number + 12), how="async"))
+        ledger.take("a", committed(("t", 0, 100 * number + 9), how="async"))
+        ledger.observed({T0: 100 * number + 9}, ledger.floor())
     return ledger
 
 
@@ -164,6 +194,23 @@ def fine_an_asynchronous_commit_that_was_given_up_and_comes_late():
     return ledger
 
 
+def fine_a_commit_that_was_sent_again_and_came_first():
+    ledger = history(("a", committed(("t", 0, 12), how="async")), ("a", committed(("t", 0, 9), how="async")))
+    ledger.observed({T0: 12}, ledger.floor())
+    ledger.observed({T0: 12}, ledger.floor())
+    return ledger
+
+
+def fine_as_many_excuses_as_there_may_be():
+    ledger = Ledger()
+    for number in range(EXCUSES_MAX):
+        ledger.take("a", committed(("t", 0, 100 * number + 12), how="async"))
+        ledger.take("a", committed(("t", 0, 100 * number + 9), how="async"))
+        for _ in range(3):  # it is seen as long as nothing follows
+            ledger.observed({T0: 100 * number + 9}, ledger.floor())
+    return ledger
+
+
 def fine_a_static_member_that_returns():
     ledger = Ledger()
     ledger.take("a", assigned(T0, generation=1), instance="one")
@@ -195,6 +242,10 @@ WRONG = {
     a_commit_that_vanishes: "the committed offset of t-0 moved back from 10 to -1",
     an_older_commit_that_returns_by_itself: "the committed offset of t-0 moved back from 12 to 9",
     a_loss_long_after_a_commit_was_sent_again: "the committed offset of t-0 moved back from 1000 to 500",
+    a_loss_beside_a_commit_that_was_sent_again: "the committed offset of t-0 moved back from 12 to 10",
+    a_loss_beside_a_commit_that_was_given_up: "the committed offset of t-0 moved back from 15 to 12",
+    a_loss_after_a_commit_that_was_sent_again_was_followed: "the committed offset of t-0 moved back from 15 to 12",
+    commits_that_are_sent_again_and_again: f"{EXCUSES_MAX + 1} committed offsets were moved back by members",
     a_refused_commit_that_counts: "the committed offset of t-0 moved back from 12 to 9",
     a_commit_of_another_member_that_returns: "the committed offset of t-0 moved back from 12 to 9",
     an_acknowledged_commit_that_is_lost: "the committed offset of t-0 moved back from 12 to 11",

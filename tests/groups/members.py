@@ -33,6 +33,7 @@ class Member:
         self.instance = options.get("instance")
         self.owned, self.records = set(), 0
         self.moves = 0  # how often partitions came or went
+        self.given_up = set()  # what it ever had and gave up, or was taken from it
         self.said = {}  # event -> how often
         self.latest = deque(maxlen=12)
         self.left = self.dismissed = False  # ended; and told to
@@ -74,6 +75,7 @@ class Member:
             self.owned.update(partitions)
         elif kind in ("revoked", "lost"):
             self.owned.difference_update(partitions)
+            self.given_up.update(partitions)
         elif kind == "records":
             self.records += len(event["offsets"])
         self.group.ledger.take(self.name, event, self.instance)

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cases::{Case, every};
+use crate::consumer_group_heartbeat::{API as HEARTBEAT, beat, heard_of, join as subscribe, with};
 use crate::members::{alone, id_of, join, joining, leave};
 
 pub const API: &str = "DeleteGroups";
@@ -36,6 +37,32 @@ pub const CASES: &[Case] = &[
         pair.both(API, v, json!({"groupsNames": [group]}));
         pair.both("OffsetFetch", 7, json!({"groupId": group, "topics": null}));
         pair.both(API, v, json!({"groupsNames": [group]}));
+    }),
+    every("a consumer group", |pair, v| {
+        pair.offsets_topic();
+        let (topic, group, classic) = (pair.topic("t", 2, &[]), pair.name("g"), pair.group("h"));
+        heard_of(pair, &group, &topic);
+        pair.prepare(HEARTBEAT, 1, subscribe(&group, "a", &[&topic]));
+        let lines = json!([{"partitionIndex": 0, "committedOffset": 1, "committedMetadata": null}]);
+        pair.both(
+            "OffsetCommit",
+            9,
+            json!({"groupId": group, "generationIdOrMemberEpoch": 1, "memberId": "a",
+                   "topics": [{"name": topic, "partitions": lines}]}),
+        );
+        pair.both(API, v, json!({"groupsNames": [group]}));
+        pair.both(HEARTBEAT, 1, beat(&group, "a", -1));
+        alone(pair, &classic);
+        pair.both(API, v, json!({"groupsNames": [classic, group, "none"]}));
+        pair.both("OffsetFetch", 7, json!({"groupId": group, "topics": null}));
+        pair.both("ConsumerGroupDescribe", 1, json!({"groupIds": [group]}));
+        pair.both(API, v, json!({"groupsNames": [group]}));
+        // One whose static member is away for a while is not empty.
+        let fixed = |request| with(request, &[("instanceId", json!("i"))]);
+        pair.both(HEARTBEAT, 1, fixed(subscribe(&group, "b", &[&topic])));
+        pair.both(HEARTBEAT, 1, fixed(beat(&group, "b", -2)));
+        pair.both(API, v, json!({"groupsNames": [group]}));
+        pair.both(HEARTBEAT, 1, fixed(subscribe(&group, "c", &[&topic])));
     }),
     every("groups that are not there", |pair, v| {
         let group = pair.group("g");

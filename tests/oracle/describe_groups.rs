@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cases::{Case, every, versions};
+use crate::consumer_group_heartbeat::{API as HEARTBEAT, beat, heard_of, join as subscribe};
 use crate::members::{alone, beating, come, fixed, join, joined_by_two, joining, leave, stable_of_two};
 
 pub const API: &str = "DescribeGroups";
@@ -35,6 +36,23 @@ pub const CASES: &[Case] = &[
         let group = pair.group("g");
         join(pair, 9, 0, "a", fixed(&group, "", "i"));
         pair.settles(API, v, json!({"groups": [group]}));
+    }),
+    every("a consumer group", |pair, v| {
+        pair.offsets_topic();
+        let (topic, group, classic) = (pair.topic("t", 2, &[]), pair.name("g"), pair.group("h"));
+        heard_of(pair, &group, &topic);
+        alone(pair, &classic);
+        pair.prepare(HEARTBEAT, 1, subscribe(&group, "a", &[&topic]));
+        for include in [false, true] {
+            pair.both(API, v, json!({"groups": [group], "includeAuthorizedOperations": include && v >= 3}));
+            pair.both(
+                API,
+                v,
+                json!({"groups": [classic, group, "none"], "includeAuthorizedOperations": include && v >= 3}),
+            );
+        }
+        pair.prepare(HEARTBEAT, 1, beat(&group, "a", -1));
+        pair.both(API, v, json!({"groups": [group]}));
     }),
     every("groups that are not there", |pair, v| {
         let group = pair.group("g");

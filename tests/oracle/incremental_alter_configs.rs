@@ -162,6 +162,18 @@ pub const CASES: &[Case] = &[
         alter(pair, v, GROUP, &group, &[(SET, "no.such.key", Some("1"))]);
         alter(pair, v, GROUP, &group, &[(SET, "consumer.session.timeout.ms", Some("x"))]);
         alter(pair, v, GROUP, &group, &[(SET, "consumer.session.timeout.ms", Some("1"))]);
-        look(pair, GROUP, &group, &["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"]);
+        let keys = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"];
+        look(pair, GROUP, &group, &keys);
+        alter(pair, v, GROUP, &group, &[(SET, keys[1], Some("6000"))]);
+        alter(pair, v, GROUP, &group, &[(APPEND, keys[1], Some("1"))]);
+        alter(pair, v, GROUP, &group, &[(DELETE, "no.such.key", None)]);
+        alter(pair, v, GROUP, &group, &[(DELETE, keys[0], Some("what is said is not read"))]);
+        look(pair, GROUP, &group, &keys);
+        alter(pair, v, GROUP, &group, &[(DELETE, keys[0], None)]);
+        alter(pair, v, GROUP, &group, &[(DELETE, keys[1], None), (SET, keys[0], Some("51000"))]);
+        look(pair, GROUP, &group, &keys);
+        alter(pair, v, GROUP, &group, &[(DELETE, keys[0], None)]);
+        look(pair, GROUP, &group, &keys);
+        alter(pair, v, GROUP, &pair.name("never-set"), &[(DELETE, keys[0], None)]);
     }),
 ];

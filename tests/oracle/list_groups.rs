@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{Case, every, versions};
+use crate::consumer_group_heartbeat::{API as HEARTBEAT, beat, heard_of, join as subscribe};
 use crate::members::{alone, join, joined_by_two, joining};
 use crate::pair::Pair;
 
@@ -71,6 +72,44 @@ pub const CASES: &[Case] = &[
         ] {
             listed(pair, v, json!({"typesFilter": types}));
             listed(pair, v, json!({"statesFilter": ["empty"], "typesFilter": types}));
+        }
+    }),
+    versions(4, i16::MAX, "consumer groups by state", |pair, v| {
+        pair.offsets_topic();
+        let topic = pair.topic("read", 2, &[]);
+        for (state, left) in
+            [("empty", &["a"][..]), ("stable", &[]), ("reconciling", &[]), ("assigning", &["b"])]
+        {
+            let group = pair.name(state);
+            heard_of(pair, &group, &topic);
+            pair.both(HEARTBEAT, 1, subscribe(&group, "a", &[&topic]));
+            // What is assigned to a second one is not given up yet.
+            if ["reconciling", "assigning"].contains(&state) {
+                pair.both(HEARTBEAT, 1, subscribe(&group, "b", &[&topic]));
+            }
+            for member in left {
+                pair.both(HEARTBEAT, 1, beat(&group, member, -1));
+            }
+            pair.both("ConsumerGroupDescribe", 1, json!({"groupIds": [group]}));
+        }
+        groups(pair);
+        for states in [
+            json!(["Assigning"]),
+            json!(["reconciling"]),
+            json!(["ASSIGNING", " Reconciling"]),
+            json!(["Stable"]),
+            json!(["Empty"]),
+            json!(["Dead", "PreparingRebalance"]),
+            json!([]),
+        ] {
+            listed(pair, v, json!({"statesFilter": states}));
+            for types in [json!(["consumer"]), json!(["classic"])] {
+                listed(
+                    pair,
+                    v,
+                    json!({"statesFilter": states, "typesFilter": if v >= 5 { types } else { json!([]) }}),
+                );
+            }
         }
     }),
 ];

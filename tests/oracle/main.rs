@@ -3,7 +3,7 @@
 //!
 //! A file per API, which begins with `pub const API` and holds its cases; a case is one function that is
 //! run for each version it names. Both brokers are fresh, and see the same requests in the same order. What
-//! differs under another configuration is in `second.rs`, with a pair of brokers of its own.
+//! differs under another configuration is in `second.rs` and `held_back.rs`, with pairs of brokers of their own.
 //! `ORACLE_LEFT` and `ORACLE_RIGHT` (host:port) put running brokers in their place, `ORACLE_ONLY=Fetch` or
 //! `ORACLE_ONLY=Fetch/sessions` runs a part, and the whole list of differences is written to
 //! `target/tmp/oracle-differences-*.txt`.
@@ -38,6 +38,7 @@ mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod held_back;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
@@ -149,6 +150,21 @@ fn answers_are_those_of_apache_kafka() {
 #[test]
 fn answers_are_those_of_apache_kafka_under_another_configuration() {
     judge(&second::PROFILE);
+}
+
+#[test]
+fn answers_are_those_of_apache_kafka_where_groups_are_small_and_only_go_up() {
+    judge(&held_back::UP);
+}
+
+#[test]
+fn answers_are_those_of_apache_kafka_where_groups_only_go_down() {
+    judge(&held_back::DOWN);
+}
+
+#[test]
+fn answers_are_those_of_apache_kafka_where_no_group_is_a_consumer_group() {
+    judge(&held_back::CLASSIC);
 }
 
 /// Starts both brokers, asks them all cases of the profile, and stops them. One profile at a time.

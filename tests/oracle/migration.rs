@@ -29,21 +29,21 @@ fn says(topic: &str, partitions: &[i32]) -> String {
 }
 
 /// Version 1 of what a leader assigns.
-fn assigned(topic: &str, partitions: &[i32]) -> String {
+pub fn assigned(topic: &str, partitions: &[i32]) -> String {
     format!("0001{}ffffffff", owned(topic, partitions))
 }
 
-fn classic(group: &str, id: &str, topic: &str, partitions: &[i32]) -> Value {
+pub fn classic(group: &str, id: &str, topic: &str, partitions: &[i32]) -> Value {
     let protocols = json!([{"name": "range", "metadata": says(topic, partitions)}]);
     with(joining(group, id), &[("protocols", protocols)])
 }
 
 /// As [`syncing`], of a member that goes by its own name.
-fn named_sync(group: &str, id: &str, generation: i32) -> Value {
+pub fn named_sync(group: &str, id: &str, generation: i32) -> Value {
     with(syncing(group, "", generation, &[]), &[("memberId", json!(id))])
 }
 
-fn named_beat(group: &str, id: &str, generation: i32) -> Value {
+pub fn named_beat(group: &str, id: &str, generation: i32) -> Value {
     with(beating(group, "", generation), &[("memberId", json!(id))])
 }
 
@@ -52,17 +52,17 @@ fn owning(group: &str, member: &str, epoch: i32, topic: &str, partitions: &[i32]
     with(beat(group, member, epoch), &[("topicPartitions", owned)])
 }
 
-fn describe(pair: &mut Pair, group: &str) {
+pub fn describe(pair: &mut Pair, group: &str) {
     pair.both("ConsumerGroupDescribe", 1, json!({"groupIds": [group]}));
     pair.both("DescribeGroups", 6, json!({"groups": [group]}));
     pair.both("ListGroups", 5, json!({"statesFilter": [], "typesFilter": ["consumer"]}));
 }
 
-fn leaving(group: &str, id: &str, instance: Option<&str>) -> Value {
+pub fn leaving(group: &str, id: &str, instance: Option<&str>) -> Value {
     json!({"groupId": group, "members": [{"memberId": id, "groupInstanceId": instance, "reason": "r"}]})
 }
 
-fn commit(group: &str, id: &str, epoch: i32, topic: &str) -> Value {
+pub fn commit(group: &str, id: &str, epoch: i32, topic: &str) -> Value {
     json!({
         "groupId": group, "generationIdOrMemberEpoch": epoch, "memberId": id, "groupInstanceId": null,
         "topics": [{"name": topic, "partitions": [
@@ -72,7 +72,7 @@ fn commit(group: &str, id: &str, epoch: i32, topic: &str) -> Value {
 }
 
 /// A group whose classic member `a` (actor 0) owns the four partitions of a topic.
-fn classic_group(pair: &mut Pair) -> (String, String) {
+pub fn classic_group(pair: &mut Pair) -> (String, String) {
     pair.offsets_topic();
     let (topic, group) = (pair.topic("t", 4, &[]), pair.group("g"));
     heard_of(pair, &group, &topic);
@@ -84,7 +84,7 @@ fn classic_group(pair: &mut Pair) -> (String, String) {
 }
 
 /// A group whose member `n` of the consumer protocol owns the four partitions of a topic.
-fn consumer_group(pair: &mut Pair) -> (String, String) {
+pub fn consumer_group(pair: &mut Pair) -> (String, String) {
     pair.offsets_topic();
     let (topic, group) = (pair.topic("t", 4, &[]), pair.group("g"));
     heard_of(pair, &group, &topic);
@@ -259,5 +259,47 @@ pub const DISABLED: &[Case] = &[newest("migration that is disabled", |pair, v| {
     pair.both("LeaveGroup", 5, leaving(&group, "b", None));
     let sent = come(pair, JOIN, 0, "c", classic(&group, "", &topic, &[]));
     pair.answered(sent, "c");
+    describe(pair, &group);
+})];
+
+/// Under `group.consumer.migration.policy=upgrade`.
+pub const UPGRADE: &[Case] = &[newest("migration up alone", |pair, v| {
+    let (topic, group) = classic_group(pair);
+    pair.both(HEARTBEAT, v, join(&group, "n", &[&topic]));
+    describe(pair, &group);
+    // The last of the consumer protocol goes, and the group stays what it is.
+    pair.both(HEARTBEAT, v, beat(&group, "n", -1));
+    describe(pair, &group);
+    pair.both("Heartbeat", 4, beating(&group, "a", 1));
+    pair.both("JoinGroup", JOIN, classic(&group, &id_of("a"), &topic, &[0, 1, 2, 3]));
+    pair.both("SyncGroup", SYNC, syncing(&group, "a", 3, &[]));
+    pair.both("Heartbeat", 4, beating(&group, "a", 3));
+    describe(pair, &group);
+    pair.both(HEARTBEAT, v, join(&group, "n", &[&topic]));
+    pair.both(HEARTBEAT, v, beat(&group, "n", -1));
+    pair.both("LeaveGroup", 5, leaving(&group, &id_of("a"), None));
+    describe(pair, &group);
+    // An empty group changes its kind all the same.
+    let sent = come(pair, JOIN, 0, "b", classic(&group, "", &topic, &[]));
+    pair.answered(sent, "b");
+    describe(pair, &group);
+})];
+
+/// Under `group.consumer.migration.policy=downgrade`.
+pub const DOWNGRADE: &[Case] = &[newest("migration down alone", |pair, v| {
+    let (topic, group) = classic_group(pair);
+    pair.both(HEARTBEAT, v, join(&group, "n", &[&topic]));
+    describe(pair, &group);
+    pair.both("LeaveGroup", 5, leaving(&group, &id_of("a"), None));
+    // An empty group changes its kind all the same.
+    pair.both(HEARTBEAT, v, join(&group, "n", &[&topic]));
+    pair.both("JoinGroup", JOIN, classic(&group, "b", &topic, &[]));
+    describe(pair, &group);
+    pair.both(HEARTBEAT, v, beat(&group, "n", -1));
+    describe(pair, &group);
+    pair.both("Heartbeat", 4, named_beat(&group, "b", 2));
+    pair.both("JoinGroup", JOIN, classic(&group, "b", &topic, &[]));
+    pair.both("SyncGroup", SYNC, named_sync(&group, "b", 3));
+    pair.both(HEARTBEAT, v, join(&group, "n", &[&topic]));
     describe(pair, &group);
 })];

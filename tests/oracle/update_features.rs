@@ -7,11 +7,11 @@ use crate::pair::Pair;
 
 pub const API: &str = "UpdateFeatures";
 
-const UPGRADE: i8 = 1;
-const SAFE: i8 = 2;
+pub const UPGRADE: i8 = 1;
+pub const SAFE: i8 = 2;
 const UNSAFE: i8 = 3;
 
-fn update(pair: &mut Pair, v: i16, features: &[(&str, i16, i8)], dry: bool) {
+pub fn update(pair: &mut Pair, v: i16, features: &[(&str, i16, i8)], dry: bool) {
     let one = |(name, level, kind): &(&str, i16, i8)| json!({"feature": name, "maxVersionLevel": level, "allowDowngrade": *kind != UPGRADE, "upgradeType": kind});
     let list: Vec<Value> = features.iter().map(one).collect();
     pair.both(API, v, json!({"timeoutMs": 10000, "featureUpdates": list, "validateOnly": dry}));

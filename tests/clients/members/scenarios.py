@@ -21,6 +21,7 @@ from members import Failed, Group  # noqa: E402
 
 CLASSIC = ["java-4.1", "java-2.8", "confluent", "kafka-python", "aiokafka", "kafkajs", "franz-go", "sarama"]
 CONSUMER = ["java-4.1/consumer", "confluent/consumer", "franz-go/consumer"]
+COOPERATIVE = ["java-4.1", "java-2.8", "confluent", "kafka-python", "franz-go"]  # whose library has the assignor
 SESSION_MS = 2000
 SCRATCH = Path(tempfile.mkdtemp(prefix="members-"))
 
@@ -164,6 +165,51 @@ def static(kind):
         group.finish()
 
 
+def cooperative(kind):
+    """Who comes and goes takes no partition from the one that keeps it, not even for a moment."""
+    options = {} if "/" in kind else {"assignor": "cooperative-sticky"}
+    group, client = group_of("cooperative", kind, **options)
+    with group:
+        group.create(group.name, 6)
+        group.watch()
+        first = group.start(client)
+        group.settle(first)
+        group.write(60)
+        for _ in range(2):
+            before = set(first.given_up)
+            second = group.start(client)
+            group.settle(first, second)
+            moved = set(second.owned)
+            group.write(60)
+            second.leave()
+            group.settle(first, seconds=20)
+            group.write(60)
+            if len(moved) != 3 or first.given_up != before | moved:
+                raise Failed(f"{sorted(moved)} went to the other member, {sorted(first.given_up)} was given up\n{first}")
+        group.finish()
+
+
+def named(kind):
+    """The assignor that the members name is the one that assigns: one member gets the same of both topics, or both
+    members get as much."""
+    for assignor, shares in (("range", [2, 4]), ("uniform", [3, 3])):
+        group, client = group_of(f"named-{assignor}", kind, assignor=assignor)
+        topics = [f"{group.name}-a", f"{group.name}-b"]
+        group.options["topics"] = topics
+        with group:
+            for topic in topics:
+                group.create(topic, 3)
+            members = group.start(client), group.start(client)
+            group.settle(*members)
+            group.wait(f"{assignor} assigns", lambda: sorted(len(m.owned) for m in members) == shares, 20)
+            for member in members:
+                one, other = ({p for topic, p in member.owned if topic == each} for each in topics)
+                if assignor == "range" and one != other:
+                    raise Failed(f"it has different partitions of the two topics\n{member}")
+            group.write(60)
+            group.finish()
+
+
 def reset(kind):
     """Offsets are reset while nobody is there, and not while somebody is."""
     group, client = group_of("reset", kind)
@@ -261,6 +307,10 @@ def migration():
 
 
 def cases():
+    for kind in COOPERATIVE + CONSUMER:
+        yield f"cooperative {kind}", lambda kind=kind: cooperative(kind)
+    for kind in CONSUMER:
+        yield f"named {kind}", lambda kind=kind: named(kind)
     for kind in CLASSIC + CONSUMER:
         for case in (lives, commits, regex, static, reset, unpolled):
             lacks = {regex: Lacks.regex, static: Lacks.instance, unpolled: Lacks.poll_limit}.get(case, ())
