@@ -550,7 +550,7 @@ fn flags_a_row_of_the_dispatch_table_without_an_oracle_case() {
         "&[Group { cases: produce::CASES }, Group { cases: metadata::CASES }, Group { cases: sync_group::CASES }]",
     );
     let flagged = |oracle: &[(String, String)]| {
-        reasons(rows_without_case("t", table, &[oracle, &[sync.clone()]].concat()))
+        reasons(rows_without_case("t", table, &[oracle, std::slice::from_ref(&sync)].concat()))
     };
 
     assert!(flagged(&[main.clone(), produce.clone(), metadata.clone()]).is_empty());
