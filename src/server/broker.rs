@@ -19,7 +19,7 @@ use ahash::AHashMap;
 use kafka_protocol::messages::broker_registration_request::{Feature, Listener};
 use kafka_protocol::messages::{BrokerId, BrokerRegistrationRequest};
 
-use super::connection::{Connection, Ended};
+use super::connection::{Connection, Ended, Moved};
 use super::directories::{Directories, DirectoryError};
 use super::doors::Doors;
 use super::host::OpenFiles;
@@ -89,6 +89,7 @@ pub enum StartError {
 pub struct CoreState {
     pub shard: Rc<Shard>,
     pub connections: RefCell<AHashMap<u64, Rc<Connection>>>,
+    pub moved: Moved,
     counts: Arc<ConnectionCounts>,
     /// The limits, and the configuration that they were made of.
     limits: RefCell<Option<(View<Layers>, Rc<ConnectionLimits>)>>,
@@ -198,6 +199,7 @@ async fn core(start: Arc<Start>) {
     let state = Rc::new(CoreState {
         shard: shard.clone(),
         connections: RefCell::default(),
+        moved: Moved::default(),
         counts: start.counts.clone(),
         limits: RefCell::default(),
         refusals: Rate::per_second(5),
@@ -591,7 +593,7 @@ async fn accept(core: Rc<CoreState>, listener: socket::Listener, name: Arc<str>)
         metrics::CONNECTIONS_ACCEPTED.add(1);
         let id = core.connections_made.get();
         core.connections_made.set(id + 1);
-        let connection = Connection::new(socket, peer, name.clone(), core.shard.clone());
+        let connection = Connection::new(socket, peer, name.clone(), core.shard.clone(), (id, &core.moved));
         core.connections.borrow_mut().insert(id, connection.clone());
         let core = core.clone();
         let serve = async move {

@@ -47,9 +47,24 @@ pub enum Ended {
     Failed(io::Error),
 }
 
+/// The connections of a core on which bytes have moved since they were last looked at, by number.
+#[derive(Clone, Default)]
+pub struct Moved(Rc<RefCell<Vec<u64>>>);
+
+impl Moved {
+    /// All of them; those that are still in the middle of something are to be put back.
+    pub fn take(&self) -> Vec<u64> {
+        self.0.take()
+    }
+}
+
 /// A connection as the rest of its core sees it.
 pub struct Connection {
     socket: Socket,
+    number: u64,
+    moved: Moved,
+    /// Its number is in `moved`.
+    is_noted: Cell<bool>,
     context: Rc<Context>,
     outbox: Outbox,
     /// When bytes last moved, either way, for `connections.max.idle.ms`.
@@ -224,11 +239,21 @@ impl Outbox {
 }
 
 impl Connection {
-    pub fn new(socket: Socket, peer: SocketAddr, listener: Arc<str>, shard: Rc<Shard>) -> Rc<Self> {
+    /// `number` is one that no other connection of the core has had; it is noted in `moved`.
+    pub fn new(
+        socket: Socket,
+        peer: SocketAddr,
+        listener: Arc<str>,
+        shard: Rc<Shard>,
+        (number, moved): (u64, &Moved),
+    ) -> Rc<Self> {
         let context =
             Context { shard, listener, peer, client_id: RefCell::default(), software: RefCell::default() };
         Rc::new(Connection {
             socket,
+            number,
+            moved: moved.clone(),
+            is_noted: Cell::new(false),
             context: Rc::new(context),
             outbox: Outbox::default(),
             last_active_ms: Cell::new(clock::monotonic_ms()),
@@ -293,6 +318,21 @@ impl Connection {
     pub fn abort(&self) {
         let _already_closed = self.socket.shutdown(Shutdown::Both);
         self.outbox.abort();
+    }
+
+    /// Lets the next look at this core's connections include this one.
+    fn note_move(&self) {
+        if !self.is_noted.replace(true) {
+            self.moved.0.borrow_mut().push(self.number);
+        }
+    }
+
+    /// After a look: it stays noted while a frame or an answer is under way, for those have deadlines.
+    pub fn looked_at(&self) {
+        self.is_noted.set(false);
+        if self.frame_bytes.get() > 0 || self.is_sending.get() {
+            self.note_move();
+        }
     }
 
     /// Ends the connection when it was idle too long, a frame is too slow, or the client does not read while
@@ -435,6 +475,7 @@ impl Connection {
             Ok(count) => {
                 self.last_active_ms.set(clock::monotonic_ms());
                 self.frame_bytes.set(self.frame_bytes.get() + count as u64);
+                self.note_move();
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(Ended::Closed),
@@ -469,6 +510,7 @@ impl Connection {
                 let outlet = Outlet { socket: &self.socket, moved_ms: &self.last_sent_ms };
                 self.last_sent_ms.set(clock::monotonic_ms());
                 self.is_sending.set(true);
+                self.note_move();
                 let sent = sending::send(outlet, parts).await;
                 self.is_sending.set(false);
                 if let Err(error) = sent {

@@ -17,28 +17,37 @@ use crate::shard::Shard;
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// How often a start that takes long says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
-/// A look at every connection misses the caches, so it is taken seldom: ten times in the shortest time that
-/// a connection may be idle or slow, within these bounds (milliseconds).
-const SWEEP_MS: (u64, u64) = (50, 5_000);
+/// Connections are looked at ten times in the time that they may be slow, within these bounds (milliseconds): those
+/// on which bytes have moved since, or are under way.
+const SLOW_SWEEP_MS: (u64, u64) = (50, 5_000);
+/// A look at every one of them misses the caches, so it is taken ten times in the time that they may be idle.
+const IDLE_SWEEP_MS: (u64, u64) = (50, 60_000);
 
 /// Ends connections that are idle or too slow.
 pub async fn sweep_connections(core: Rc<CoreState>) {
     let server = core.shard.server();
     let idle_ms = u64::try_from(server.connections_max_idle_ms).unwrap_or(u64::MAX);
     let receive_timeout_ms = server.receive_timeout_ms;
-    let every_ms = (idle_ms.min(receive_timeout_ms) / 10).clamp(SWEEP_MS.0, SWEEP_MS.1);
+    let all_every_ms = (idle_ms / 10).clamp(IDLE_SWEEP_MS.0, IDLE_SWEEP_MS.1);
+    let every_ms = (receive_timeout_ms / 10).clamp(SLOW_SWEEP_MS.0, SLOW_SWEEP_MS.1).min(all_every_ms);
+    let mut all_due_ms = clock::monotonic_ms() + all_every_ms;
     loop {
         glommio::timer::sleep(Duration::from_millis(every_ms)).await;
         let now_ms = clock::monotonic_ms();
-        let numbers: Vec<u64> = core.connections.borrow().keys().copied().collect();
+        let mut numbers = core.moved.take();
+        if now_ms >= all_due_ms {
+            all_due_ms = now_ms + all_every_ms;
+            numbers = core.connections.borrow().keys().copied().collect();
+        }
         let mut pace = Pace::begin();
         for number in numbers {
             let connection = core.connections.borrow().get(&number).cloned();
-            if let Some(connection) = connection
-                && let Some(reason) = connection.expire(now_ms, idle_ms, receive_timeout_ms)
-            {
-                metrics::CONNECTIONS_REFUSED.add(1);
-                tracing::debug!(peer = %connection.peer(), reason, "a connection is closed");
+            if let Some(connection) = connection {
+                if let Some(reason) = connection.expire(now_ms, idle_ms, receive_timeout_ms) {
+                    metrics::CONNECTIONS_REFUSED.add(1);
+                    tracing::debug!(peer = %connection.peer(), reason, "a connection is closed");
+                }
+                connection.looked_at();
             }
             pace.step().await;
         }

@@ -69,6 +69,8 @@ fn who_waits_in_a_round_keeps_no_memory_from_others() {
         "queued.max.request.bytes=2097152",
         "socket.request.max.bytes=1048576",
         "group.initial.rebalance.delay.ms=0",
+        // What all of them say goes into one record.
+        "message.max.bytes=8388608",
     ];
     let broker = Thalweg::start(&scratch("limits-groups"), &options);
     let mut control = connect(&broker);
