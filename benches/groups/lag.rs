@@ -1,9 +1,8 @@
-//! What it costs to tell how old the record at a committed offset is: the header of its batch, as the broker
-//! reads it, beside a search of the time index by offset, which tells no more than the age of some record up to
-//! `index.interval.bytes` away. With pages in memory, and with none.
+//! What it costs to tell how old the record at a committed offset is: by the entries of the time index on both
+//! sides, as in a topic that is written to all the time, and by the header of its batch. With pages in memory, and
+//! with none.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,9 +16,6 @@ use thalweg::types::{LeaderEpoch, Offset};
 pub const POSITIONS: usize = 10_000;
 const BATCHES: i64 = 300_000;
 const RECORD_BYTES: usize = 1_000;
-const TIME_ENTRY_BYTES: usize = 12;
-/// Where a search ends with one read, as the broker's does.
-const BLOCK_BYTES: usize = 4096;
 
 /// Microseconds a position.
 pub struct Figures {
@@ -36,15 +32,12 @@ pub fn measure(dir: PathBuf) -> Figures {
         write(&dir, &appender).await;
         let log = open(&dir, LogConfig::default(), &appender).await;
         let files: Vec<PathBuf> = fs::read_dir(&dir).expect("the log").flatten().map(|f| f.path()).collect();
-        let time_index =
-            files.iter().find(|f| f.extension().is_some_and(|e| e == "timeindex")).expect("an index");
-        let time_index = File::open(time_index).expect("the index");
         files.iter().for_each(|path| let_go(path));
         let header_cold = headers(&log).await;
         let header_warm = headers(&log).await;
         files.iter().for_each(|path| let_go(path));
-        let time_index_cold = entries(&time_index);
-        let time_index_warm = entries(&time_index);
+        let time_index_cold = times(&log).await;
+        let time_index_warm = times(&log).await;
         appender.stop();
         writer.await;
         Figures { header_warm, header_cold, time_index_warm, time_index_cold }
@@ -100,31 +93,10 @@ async fn headers(log: &Log) -> f64 {
     began.elapsed().as_secs_f64() * 1e6 / POSITIONS as f64
 }
 
-fn entries(index: &File) -> f64 {
-    let count = index.metadata().expect("the index").len() as usize / TIME_ENTRY_BYTES;
+async fn times(log: &Log) -> f64 {
     let began = Instant::now();
-    let mut bytes = [0; BLOCK_BYTES];
     for offset in offsets() {
-        let (mut low, mut high) = (0, count);
-        while high - low > BLOCK_BYTES / TIME_ENTRY_BYTES {
-            let middle = low + (high - low) / 2;
-            index
-                .read_exact_at(&mut bytes[..TIME_ENTRY_BYTES], (middle * TIME_ENTRY_BYTES) as u64)
-                .expect("a read");
-            match offset_of(&bytes[..TIME_ENTRY_BYTES]) <= offset {
-                true => low = middle,
-                false => high = middle,
-            }
-        }
-        let block = &mut bytes[..(high - low) * TIME_ENTRY_BYTES];
-        index.read_exact_at(block, (low * TIME_ENTRY_BYTES) as u64).expect("a read");
-        let before =
-            block.chunks_exact(TIME_ENTRY_BYTES).take_while(|entry| offset_of(entry) <= offset).last();
-        std::hint::black_box(before);
+        std::hint::black_box(log.times_around(Offset(offset)).await.expect("a look into the index"));
     }
     began.elapsed().as_secs_f64() * 1e6 / POSITIONS as f64
-}
-
-fn offset_of(entry: &[u8]) -> i64 {
-    i64::from(u32::from_be_bytes(entry[8..12].try_into().expect("four bytes")))
 }

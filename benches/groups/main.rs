@@ -223,7 +223,7 @@ fn lag() {
     println!("the age of a record by its offset, {} positions of one log, a position:", lag::POSITIONS);
     for (what, warm, cold) in [
         ("header of its batch", figures.header_warm, figures.header_cold),
-        ("time index alone", figures.time_index_warm, figures.time_index_cold),
+        ("time index", figures.time_index_warm, figures.time_index_cold),
     ] {
         println!("  {what:<28}{warm:>8.2} us in memory {cold:>8.2} us from disk");
     }

@@ -20,6 +20,8 @@ const POSITIONS_MAX: usize = 10_000;
 /// Positions that a round looks up at a time, and those that it measures: each some hundred microseconds of work.
 const LOOKED_UP: usize = 512;
 const MEASURED: usize = 16;
+/// How exact an age is at least that is told by the time index: lag is shown in seconds.
+const ABOUT_MS: i64 = 1_000;
 /// Positions whose lag a core keeps; those past them are measured no more.
 const KEPT_MAX: usize = 100_000;
 
@@ -142,19 +144,21 @@ impl Shard {
     }
 }
 
-/// How long ago the first record behind a committed offset was written, by its own timestamp in milliseconds;
-/// `None` where it has none or cannot be read.
+/// How long ago the log came to the first record behind a committed offset, in milliseconds; `None` where that has no
+/// timestamp or cannot be read.
 ///
-/// The header of the batch is read, not the time index: between two of its entries lie `index.interval.bytes` of
-/// records, which in a quiet topic are hours, and where timestamps are out of order an entry is of another record.
-/// The search for either is the same; `benches/groups --only lag` has 6.4 us for the header and 3.6 us for the
-/// time index where they are in memory, so ten thousand positions take 0.6 % of a core in place of 0.4 %. On the
-/// disk the header costs a page, 80 to 120 us in the background; but who consumes here has brought it in, and the
-/// time index is read by nobody else.
+/// The time index tells it where its entries on both sides are of about the same time, as in a topic that is written
+/// to all the time: that is the cheaper look, and one record whose producer's clock is wrong does not show. Else
+/// the header of the record's batch is read: between two entries lie `index.interval.bytes` of records, which in a
+/// quiet topic are hours, and behind a timestamp of the future there are none. `benches/groups --only lag` has what
+/// either costs.
 async fn behind_ms(partition: &Partition, committed: Offset) -> Option<i64> {
     let log = partition.log();
-    let header = log.header_at(committed.max(log.log_start())).await.ok()??;
-    let timestamp = timestamp_ms(&header)?;
+    let offset = committed.max(log.log_start());
+    let timestamp = match log.times_around(offset).await.ok()? {
+        Some((before, after)) if after - before <= ABOUT_MS => before,
+        _ => timestamp_ms(&log.header_at(offset).await.ok()??)?,
+    };
     Some((clock::wall_ms() - timestamp).max(0))
 }
 
@@ -283,6 +287,39 @@ mod tests {
                     }
                 };
                 assert!(right, "offset {offset}: {:?}, not {behind_ms:?}", lag.behind_ms);
+            }
+        });
+    }
+
+    #[test]
+    fn in_a_topic_that_is_written_to_all_the_time_the_time_index_tells_the_age() {
+        on_cores(1, "", |shard| async move {
+            let topic = make_topic(&shard, "t", 1).await;
+            begin_to_write(&shard).await;
+            let partition = shard.partition(topic, PartitionId(0)).unwrap();
+            let now_ms = clock::wall_ms();
+            let value = [7; 5_000];
+            // An entry for every batch: ten in a second, one of a wrong clock, then one in ten seconds.
+            let steady = (0..10).map(|n| now_ms - 100_000 + 100 * n);
+            let all = steady.chain([1]).chain((0..10).map(|n| now_ms - 99_000 + 100 * n));
+            for timestamp_ms in all.chain([now_ms - 50_000, now_ms - 40_000]) {
+                let mut batch = BatchBuilder::new();
+                batch.append(timestamp_ms, None, Some(&value), &[]);
+                let appended = partition.append_own(batch.build().unwrap(), Acks::All).unwrap();
+                partition.keep_promise(&appended).await.unwrap();
+            }
+            for (offset, least_ms, most_ms) in [
+                (5, 99_500, 99_600),
+                // The log came to it a hundred seconds ago, whatever its producer says.
+                (10, 99_000, 99_200),
+                (15, 98_500, 98_700),
+                // The entries on both sides are far apart: the record's own time counts.
+                (21, 50_000, 50_000),
+                (22, 40_000, 40_000),
+            ] {
+                let behind_ms = behind_ms(&partition, Offset(offset)).await.unwrap();
+                let late_ms = clock::wall_ms() - now_ms;
+                assert!((least_ms..=most_ms + late_ms).contains(&behind_ms), "offset {offset}: {behind_ms}");
             }
         });
     }

@@ -78,32 +78,50 @@ impl<E: Entry> IndexFile<E> {
 
     /// The last entry whose key is at most `key`.
     pub fn floor(&mut self, key: i64, path: &Path) -> Result<Option<E>, Miss> {
-        if self.waiting.first().is_some_and(|first| first.key() <= key) {
-            let after = self.waiting.partition_point(|entry| entry.key() <= key);
-            return Ok(Some(self.waiting[after - 1]));
-        }
-        if self.on_file == 0 {
-            return Ok(None);
+        Ok(self.around(|entry| entry.key() <= key, path)?.0)
+    }
+
+    /// The last entry that lies before a place and the first that does not. `is_before` holds for the entries up to
+    /// some place and for none behind it.
+    pub fn around(
+        &mut self,
+        is_before: impl Fn(E) -> bool,
+        path: &Path,
+    ) -> Result<(Option<E>, Option<E>), Miss> {
+        let first_waiting = self.waiting.first().copied();
+        if self.on_file == 0 || first_waiting.is_some_and(&is_before) {
+            let after = self.waiting.partition_point(|entry| is_before(*entry));
+            let before = after.checked_sub(1).map(|last| self.waiting[last]);
+            return Ok((before, self.waiting.get(after).copied()));
         }
         let file = self.file.get(|| path.to_owned())?;
         let block = (BLOCK_BYTES / E::BYTES) as u32;
-        // The entry sought lies in [low, high).
+        // The last one before the place lies in [low, high), and the first that is not at `high` at most.
         let (mut low, mut high) = (0, self.on_file);
         let mut bytes = [0; BLOCK_BYTES];
-        while high - low > block {
+        while high - low >= block {
             let middle = low + (high - low) / 2;
             let entry = &mut bytes[..E::BYTES];
             if file.read_cached_at(entry, u64::from(middle) * E::BYTES as u64)? < E::BYTES {
                 high = middle;
-            } else if E::decode(entry).key() <= key {
+            } else if is_before(E::decode(entry)) {
                 low = middle;
             } else {
                 high = middle;
             }
         }
-        let wanted = &mut bytes[..(high - low) as usize * E::BYTES];
+        let end = (high + 1).min(self.on_file);
+        let wanted = &mut bytes[..(end - low) as usize * E::BYTES];
         let read = file.read_cached_at(wanted, u64::from(low) * E::BYTES as u64)?;
-        Ok(wanted[..read].chunks_exact(E::BYTES).map(E::decode).take_while(|entry| entry.key() <= key).last())
+        let (mut before, mut after) = (None, first_waiting);
+        for entry in wanted[..read].chunks_exact(E::BYTES).map(E::decode) {
+            if !is_before(entry) {
+                after = Some(entry);
+                break;
+            }
+            before = Some(entry);
+        }
+        Ok((before, after))
     }
 
     /// So many entries wait that the older half should go to the file.

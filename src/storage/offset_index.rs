@@ -67,7 +67,13 @@ mod tests {
                 assert_eq!(found, Some(100 * i));
                 let found = index.floor(i64::from(10 * i + 9), &path).unwrap().map(|e| e.position);
                 assert_eq!(found, Some(100 * i));
+                // What lies at the place itself is behind it.
+                let around = index.around(|entry| entry.relative_offset < 10 * i + 9, &path).unwrap();
+                let positions = (around.0.map(|e| e.position), around.1.map(|e| e.position));
+                assert_eq!(positions, (i.checked_sub(1).map(|before| 100 * before), Some(100 * i)));
             }
+            let (last, none) = index.around(|_| true, &path).unwrap();
+            assert_eq!((last.map(|e| e.position), none.is_none()), (Some(100 * (count - 1)), true));
         };
         check(&mut index);
         let (position, bytes) = index.lacking();

@@ -427,6 +427,18 @@ impl State {
         Ok(None)
     }
 
+    /// The largest timestamps up to somewhere before `offset` and up to somewhere at or behind it, in its segment: the
+    /// entries of the time index on both sides. `None` where there is none on one of them.
+    pub fn times_around(&mut self, offset: Offset) -> Result<Option<(i64, i64)>, Miss> {
+        let index = self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
+        let Some(segment) = self.segments.get_mut(index) else { return Ok(None) };
+        let path = path_of(&self.dir, segment.base, TIME_INDEX_SUFFIX);
+        let relative = offset.0 - segment.base.0;
+        let (before, after) =
+            segment.times.around(|entry| i64::from(entry.relative_offset) < relative, &path)?;
+        Ok(before.zip(after).map(|(before, after)| (before.timestamp_ms, after.timestamp_ms)))
+    }
+
     /// The first batch in the segment's file whose last offset is at least `offset`.
     fn find(&mut self, index: usize, offset: Offset) -> Result<Option<Place>, Miss> {
         if index + 1 == self.segments.len()

@@ -86,6 +86,13 @@ impl Log {
         self.brought(0, |state| state.header_at(offset)).await
     }
 
+    /// Between which times the log came to `offset`, in milliseconds, as the entries of its segment's time index on both
+    /// sides have it; `None` where there is none on one of them. Each is the largest timestamp that far, so where
+    /// records are in the order of their times that of the record at `offset` lies between.
+    pub async fn times_around(&self, offset: Offset) -> Result<Option<(i64, i64)>, StorageError> {
+        self.brought(0, |state| state.times_around(offset)).await
+    }
+
     /// The first record from the log's start on whose timestamp is at least `timestamp_ms`: its timestamp,
     /// offset and leader epoch.
     pub async fn offset_for_timestamp(

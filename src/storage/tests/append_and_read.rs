@@ -264,3 +264,36 @@ fn a_batch_tells_of_itself_by_any_of_its_offsets() {
         log.close().await.unwrap();
     });
 }
+
+#[test]
+fn the_time_index_tells_between_which_times_the_log_came_to_an_offset() {
+    on_core(|appender| async move {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = partition_dir(&tmp);
+        let config = LogConfig { segment_bytes: 4_000, index_interval_bytes: 300, ..config() };
+        let mut log = open(&dir, &config, unclean(), &appender).await;
+        assert_eq!(log.times_around(Offset(0)).await.unwrap(), None);
+        for i in 0..60 {
+            append(&log, Made { records: 2, value_bytes: 40, timestamp: NOW + 10 * i, ..Made::default() });
+        }
+        log.written_to(log.log_end()).await.unwrap();
+        assert!(log.segment_count() > 1);
+        for _ in 0..2 {
+            let mut told = 0;
+            for offset in 0..120 {
+                let time = NOW + 10 * (offset / 2);
+                if let Some((before, after)) = log.times_around(Offset(offset)).await.unwrap() {
+                    assert!(before < time && time <= after, "{offset}: {before} {time} {after}");
+                    // Some batches lie between two entries.
+                    assert!(after - before <= 50, "{before} {after}");
+                    told += 1;
+                }
+            }
+            assert!(told > 40, "of {told} offsets alone");
+            assert_eq!(log.times_around(Offset(500)).await.unwrap(), None);
+            log.close().await.unwrap();
+            log = open(&dir, &config, clean(&log), &appender).await;
+        }
+        log.close().await.unwrap();
+    });
+}
