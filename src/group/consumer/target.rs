@@ -15,6 +15,8 @@ use crate::types::TopicId;
 
 /// Members times partitions up to which a target is computed while its request waits.
 const INLINE_MAX: usize = 200_000;
+/// And bytes of its members: long ids take long to sort.
+const INLINE_BYTES_MAX: usize = 4 << 20;
 /// A result for an epoch that the group has left is dropped this many times in a row; the next is taken for
 /// those who are still members, so that a group that never rests gets on.
 const DROPPED_MAX: u32 = 16;
@@ -51,7 +53,8 @@ fn start(
 ) {
     let mut order = order(group, context);
     let partitions: usize = order.spec.partition_counts.values().map(|count| *count as usize).sum();
-    if order.spec.members.len().saturating_mul(partitions) <= INLINE_MAX {
+    let is_small = order.spec.members.len().saturating_mul(partitions) <= INLINE_MAX;
+    if is_small && group.bytes <= INLINE_BYTES_MAX {
         let assigned = order.assignor.assign(&order.spec);
         take(group, &order, assigned, outcome);
         return;

@@ -727,6 +727,21 @@ mod large {
     }
 
     #[test]
+    fn a_target_of_members_with_long_ids_is_computed_beside_the_core() {
+        let mut it = Fixture::new();
+        it.topic("t", 1);
+        let member = |n: usize| format!("{n:030000}");
+        let first = (0..).find(|n| {
+            it.try_heartbeat(&join(&member(*n), &["t"])).unwrap();
+            !it.works.is_empty()
+        });
+        // An id counts three times.
+        assert!((40..50).contains(&first.unwrap()), "{first:?}");
+        it.work();
+        assert_eq!(it.consumers().target_epoch, it.consumers().epoch);
+    }
+
+    #[test]
     fn a_target_for_an_epoch_that_is_past_is_computed_anew() {
         let (mut it, _) = large();
         it.ok(&join("b", &["t"]));
