@@ -175,5 +175,7 @@ pub const CASES: &[Case] = &[
         alter(pair, v, GROUP, &group, &[(DELETE, keys[0], None)]);
         look(pair, GROUP, &group, &keys);
         alter(pair, v, GROUP, &pair.name("never-set"), &[(DELETE, keys[0], None)]);
+        // Apache Kafka goes on listing a group whose last setting was deleted, until it is started again.
+        alter(pair, v, GROUP, &group, &[(SET, keys[0], Some("51000"))]);
     }),
 ];
