@@ -15,18 +15,12 @@ pub async fn handle(context: &Context, asked: DeleteGroupsRequest, _version: i16
     let ids = super::by_coordinator(context, names);
     let deleted = context
         .shard
-        .ask_groups(
-            ids.clone(),
-            |id| id,
-            |id, groups, _, outcome| groups.delete(std::slice::from_ref(&id), outcome),
-        )
+        .ask_groups(ids.clone(), |id| id, |id, groups, _, outcome| groups.delete(&id, outcome))
         .await;
     for (id, deleted) in ids.into_iter().zip(deleted) {
-        match deleted {
-            Ok(deleted) => results.extend(deleted),
-            Err(unavailable) => results
-                .push(DeletableGroupResult::default().with_group_id(id).with_error_code(unavailable.code())),
-        }
+        results.push(deleted.unwrap_or_else(|unavailable| {
+            DeletableGroupResult::default().with_group_id(id).with_error_code(unavailable.code())
+        }));
     }
     DeleteGroupsResponse::default().with_results(results)
 }

@@ -14,17 +14,10 @@ pub async fn handle(context: &Context, asked: DescribeGroupsRequest, version: i1
     let ids = super::by_coordinator(context, asked.groups);
     let found = context
         .shard
-        .ask_groups(
-            ids.clone(),
-            |id| id,
-            move |id, groups, _, _| groups.describe(std::slice::from_ref(&id), version),
-        )
+        .ask_groups(ids.clone(), |id| id, move |id, groups, _, _| groups.describe(&id, version))
         .await;
     for (id, found) in ids.into_iter().zip(found) {
-        match found {
-            Ok(groups) => described.extend(groups),
-            Err(unavailable) => described.push(refused(id, unavailable.code())),
-        }
+        described.push(found.unwrap_or_else(|unavailable| refused(id, unavailable.code())));
     }
     if version >= OPERATIONS_FROM && asked.include_authorized_operations {
         for group in described.iter_mut().filter(|group| group.error_code == NONE) {

@@ -629,6 +629,12 @@ mod tests {
         coordinator.load(loading, Words::default()).await
     }
 
+    /// Appends what no coordinator decided, and waits until it is committed.
+    async fn append(partition: &Partition, batch: bytes::Bytes) {
+        let appended = partition.append_own(batch, Acks::All).unwrap();
+        partition.keep_promise(&appended).await.unwrap();
+    }
+
     fn set(
         coordinator: &Rc<Coordinator<Words>>,
         name: &str,
@@ -713,8 +719,7 @@ mod tests {
             foreign.append(1, Some(b"unknown"), Some(b"x"), &[]);
             foreign.append(1, None, Some(b"x"), &[]);
             foreign.append(1, Some(b"c"), Some(b"4"), &[]);
-            let appended = partition.append_own(foreign.build().unwrap(), Acks::All).unwrap();
-            partition.keep_promise(&appended).await.unwrap();
+            append(&partition, foreign.build().unwrap()).await;
             let (second, _) = coordinator(&partition).await;
             let wanted = [("a", "3"), ("c", "4")].map(|(a, b)| (a.to_owned(), b.to_owned()));
             assert_eq!(words(&second), BTreeMap::from(wanted));
@@ -730,8 +735,7 @@ mod tests {
             let mut wrong = BatchBuilder::new();
             wrong.append(1, Some(b"a"), Some(b"1"), &[]);
             wrong.append(1, Some(&[0xFF]), Some(b"x"), &[]);
-            let appended = partition.append_own(wrong.build().unwrap(), Acks::All).unwrap();
-            partition.keep_promise(&appended).await.unwrap();
+            append(&partition, wrong.build().unwrap()).await;
             let coordinator = Coordinator::<Words>::new(partition.clone(), Box::new(|_| {}));
             let failed = load(&coordinator).await;
             assert!(matches!(failed, Err(LoadError::Record { offset: Offset(1), .. })), "{failed:?}");
@@ -756,8 +760,7 @@ mod tests {
             };
             let all = [batch(1, "kept"), batch(2, "aborted"), batch(3, "open"), marker(2, 0), marker(1, 1)];
             for bytes in all {
-                let appended = partition.append_own(bytes, Acks::All).unwrap();
-                partition.keep_promise(&appended).await.unwrap();
+                append(&partition, bytes).await;
             }
             let (coordinator, _) = coordinator(&partition).await;
             assert_eq!(words(&coordinator).into_keys().collect::<Vec<_>>(), ["kept"]);
@@ -774,14 +777,12 @@ mod tests {
             for name in ["older", "newer", "removed"] {
                 batch.append(1, Some(name.as_bytes()), Some(b"of the transaction"), &[]);
             }
-            let appended = partition.append_own(batch.build().unwrap(), Acks::All).unwrap();
-            partition.keep_promise(&appended).await.unwrap();
+            append(&partition, batch.build().unwrap()).await;
             set(&first, "newer", Some("behind")).unwrap().committed().await.unwrap();
             set(&first, "removed", None).unwrap().committed().await.unwrap();
             let mut marker = BatchBuilder::new().producer(ProducerId(1), 0, -1).transactional().control();
             marker.append(1, Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[]);
-            let appended = partition.append_own(marker.build().unwrap(), Acks::All).unwrap();
-            partition.keep_promise(&appended).await.unwrap();
+            append(&partition, marker.build().unwrap()).await;
             let (second, _) = coordinator(&partition).await;
             let wanted = [("newer", "behind"), ("older", "of the transaction")];
             let wanted = wanted.map(|(name, word)| (name.to_owned(), word.to_owned()));
@@ -913,8 +914,7 @@ mod tests {
             {
                 let partition = partition(&dir.join(name), &appender).await;
                 for bytes in [large(9), more.build().unwrap()] {
-                    let appended = partition.append_own(bytes, Acks::All).unwrap();
-                    partition.keep_promise(&appended).await.unwrap();
+                    append(&partition, bytes).await;
                 }
                 let (coordinator, _) = coordinator(&partition).await;
                 assert_eq!(coordinator.wants_rewrite(), wanted, "{name}");

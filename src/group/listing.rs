@@ -76,12 +76,10 @@ impl Groups {
         self.groups.iter().filter(|(_, group)| filter.takes(group)).map(listed).collect()
     }
 
-    /// Describes classic groups, each in turn. Before version 6 a group that is not there is Dead.
-    pub fn describe(&self, ids: &[GroupId], version: i16) -> Vec<DescribedGroup> {
-        let absent = |id: &GroupId, why: &str| {
-            let group = DescribedGroup::default()
-                .with_group_id(id.clone())
-                .with_group_state(StrBytes::from_static_str(DEAD));
+    /// Describes a classic group. Before version 6 one that is not there is Dead.
+    pub fn describe(&self, id: &GroupId, version: i16) -> DescribedGroup {
+        let absent = |why: &str| {
+            let group = DescribedGroup::default().with_group_state(StrBytes::from_static_str(DEAD));
             match version >= NOT_FOUND_FROM {
                 true => group
                     .with_error_code(ResponseError::GroupIdNotFound.code())
@@ -89,35 +87,29 @@ impl Groups {
                 false => group,
             }
         };
-        let describe = |id: &GroupId| match self.groups.get(id.as_str()) {
-            Some(Group::Classic(group)) => described(group).with_group_id(id.clone()),
-            Some(Group::Consumer(_)) => absent(id, "is not a classic group"),
-            None => absent(id, "not found"),
+        let group = match self.groups.get(id.as_str()) {
+            Some(Group::Classic(group)) => described(group),
+            Some(Group::Consumer(_)) => absent("is not a classic group"),
+            None => absent("not found"),
         };
-        ids.iter().map(describe).collect()
+        group.with_group_id(id.clone())
     }
 
-    /// Deletes groups of any kind with their offsets.
-    pub fn delete(&self, ids: &[GroupId], outcome: &mut Outcome) -> Vec<DeletableGroupResult> {
-        let mut results = Vec::with_capacity(ids.len());
-        for id in ids {
-            let error = match self.groups.get(id.as_str()) {
-                None => Some(ResponseError::GroupIdNotFound),
-                Some(group) if !group.is_empty() => Some(ResponseError::NonEmptyGroup),
-                Some(group) => {
-                    let records = self.offset_tombstones(id.as_str());
-                    let records = records.into_iter().chain(group.tombstones(id.as_str()));
-                    records.for_each(|record| outcome.record(record));
-                    None
-                }
-            };
-            results.push(
-                DeletableGroupResult::default()
-                    .with_group_id(id.clone())
-                    .with_error_code(error.map_or(0, |error| error.code())),
-            );
-        }
-        results
+    /// Deletes a group of any kind with its offsets.
+    pub fn delete(&self, id: &GroupId, outcome: &mut Outcome) -> DeletableGroupResult {
+        let error = match self.groups.get(id.as_str()) {
+            None => Some(ResponseError::GroupIdNotFound),
+            Some(group) if !group.is_empty() => Some(ResponseError::NonEmptyGroup),
+            Some(group) => {
+                let records = self.offset_tombstones(id.as_str());
+                let records = records.into_iter().chain(group.tombstones(id.as_str()));
+                records.for_each(|record| outcome.record(record));
+                None
+            }
+        };
+        DeletableGroupResult::default()
+            .with_group_id(id.clone())
+            .with_error_code(error.map_or(0, |error| error.code()))
     }
 }
 

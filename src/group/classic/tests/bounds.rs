@@ -200,7 +200,7 @@ fn ids_that_groups_give_out_are_bounded_together() {
     assert!(fixture.groups.group(&format!("g{count}")).is_none(), "no group is made for who is refused");
     fixture.check_replay();
     // A group that is deleted gives its ids back, and so do sessions that end.
-    fixture.decide(|groups, _, outcome| groups.delete(&[GroupId(text("g0"))], outcome));
+    fixture.decide(|groups, _, outcome| groups.delete(&GroupId(text("g0")), outcome));
     assert_eq!([given(&mut fixture, "g1"), given(&mut fixture, "g1")], [required, refused]);
     fixture.step(SESSION_MS as u64);
     assert_eq!(fixture.groups.pending_bytes.get(), 0);

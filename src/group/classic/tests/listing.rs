@@ -23,9 +23,8 @@ fn list(fixture: &Fixture, states: &[&str], kinds: &[&str]) -> Vec<(String, Stri
 }
 
 fn delete(fixture: &mut Fixture, ids: &[&str]) -> Vec<i16> {
-    let ids: Vec<_> = ids.iter().map(|id| GroupId(text(id))).collect();
-    let results = fixture.decide(|groups, _, outcome| groups.delete(&ids, outcome));
-    results.into_iter().map(|result| result.error_code).collect()
+    let delete = |id: &&str| fixture.decide(|groups, _, outcome| groups.delete(&GroupId(text(id)), outcome));
+    ids.iter().map(delete).map(|result| result.error_code).collect()
 }
 
 #[test]
@@ -49,7 +48,7 @@ fn groups_are_listed_by_state_and_type() {
 fn members_say_under_which_protocol_only_while_all_follow_it() {
     let mut fixture = Fixture::new();
     let ids = fixture.stable(&[fixed("i", "").with_protocols(named(&[("range", "mine")]))]);
-    let described = |fixture: &Fixture| fixture.groups.describe(&[GroupId(text(GROUP))], 6).remove(0);
+    let described = |fixture: &Fixture| fixture.groups.describe(&GroupId(text(GROUP)), 6);
     let group = described(&fixture);
     assert_eq!((group.error_code, group.group_state.as_str()), (0, "Stable"));
     assert_eq!((group.protocol_type.as_str(), group.protocol_data.as_str()), ("consumer", "range"));
@@ -68,10 +67,10 @@ fn members_say_under_which_protocol_only_while_all_follow_it() {
 #[test]
 fn a_group_that_is_not_there_is_dead_and_later_not_found() {
     let fixture = Fixture::new();
-    let ids = [GroupId(text("nobody"))];
-    let old = fixture.groups.describe(&ids, 5).remove(0);
+    let id = GroupId(text("nobody"));
+    let old = fixture.groups.describe(&id, 5);
     assert_eq!((old.error_code, old.group_state.as_str(), old.error_message), (0, "Dead", None));
-    let new = fixture.groups.describe(&ids, 6).remove(0);
+    let new = fixture.groups.describe(&id, 6);
     assert_eq!(new.error_code, code(ResponseError::GroupIdNotFound));
     assert_eq!(new.group_state.as_str(), "Dead");
     assert_eq!(new.error_message.as_deref(), Some("Group nobody not found."));

@@ -220,8 +220,7 @@ impl World {
 
     fn delete(&mut self) {
         let id = self.dice.of(&GROUPS);
-        let ids = [GroupId(text(id))];
-        let deleted = self.fixture.decide(|groups, _, outcome| groups.delete(&ids, outcome)).remove(0);
+        let deleted = self.fixture.decide(|groups, _, outcome| groups.delete(&GroupId(text(id)), outcome));
         if deleted.error_code == 0 {
             self.leaders.retain(|(group, _), _| group != id);
             self.generations.remove(id);
