@@ -108,7 +108,7 @@ class Churn:
         for member in self.stopped:
             member.go_on()
         self.stopped.clear()
-        if not self.group.living():
+        if not self.working():
             self.start()
         self.writer.stop()
         self.group.finish(90)
@@ -125,14 +125,14 @@ class Churn:
     # ---- deeds ----
 
     def act(self):
-        living = [m for m in self.group.living() if m not in self.stopped and m is not self.anchor]
+        working = [m for m in self.working() if m is not self.anchor]
         deeds = []
-        if len(living) + len(self.stopped) < MEMBERS_MAX:
+        if len(working) + len(self.stopped) < MEMBERS_MAX:
             deeds += ["start"] * 3
-        if len(living) > 1:
+        if len(working) > 1:
             deeds += ["kill", "leave", "stop"]
         deed = self.chance.choice(deeds or ["start"])
-        member = self.chance.choice(living) if living else None
+        member = self.chance.choice(working) if working else None
         self.deeds[deed] = self.deeds.get(deed, 0) + 1
         if deed == "start":
             self.start()
@@ -150,6 +150,10 @@ class Churn:
         time.sleep(self.chance.uniform(0, 0.5))  # the next deed comes at any moment of a rebalance
         if self.chance.random() < 0.5:
             self.group.wait("records are delivered under churn", self.progress_from(self.delivered()), 60)
+
+    def working(self):
+        """Who will go on by itself: not those that are stopped, and not those that were told to leave and still do."""
+        return [m for m in self.group.living() if m not in self.stopped and not m.dismissed]
 
     def start(self, protocol=None):
         protocol = protocol or self.protocol

@@ -13,6 +13,7 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment as 
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::member::{JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState, Profile, Progress, STATIC_LEAVE_EPOCH};
+use super::regexes::Kept;
 use super::state::{ConsumerGroup, Timeouts};
 use super::{Context, Outcome, Shared, Timer, assignors, reconcile, records, regexes, store, target};
 use crate::clock::Now;
@@ -158,7 +159,7 @@ impl Groups {
         let bump = was_in_round || old.must_bump(group, request, &admitted);
         let brings = admitted.brings.take().is_some_and(|compiled| {
             let regex = request.subscribed_topic_regex.as_deref().unwrap_or_default();
-            group.regexes.keep_compiled(regex, Arc::new(compiled));
+            group.regexes.keep_compiled(regex, Kept::new(Arc::new(compiled)));
             true
         });
         regexes::refresh(group, brings, last_refresh, consumers, context, outcome);

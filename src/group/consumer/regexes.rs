@@ -6,6 +6,7 @@
 //! GroupMetadataManager.maybeUpdateRegularExpressions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::AHashMap;
 
@@ -19,8 +20,10 @@ use crate::metadata::Image;
 /// A group resolves its expressions no more often than this.
 pub const REFRESH_MIN_INTERVAL_MS: i64 = 10_000;
 
-/// Compiled expressions that a group keeps; those beyond are compiled for each refresh. One may take a mebibyte.
+/// Compiled expressions that a group keeps, and all groups of the broker together; those beyond are compiled for
+/// each refresh. One may take a mebibyte and a quarter, see [`regex::COMPILED_BYTES_MAX`].
 const COMPILED_MAX: usize = 16;
+const COMPILED_OF_ALL_MAX: usize = 256;
 
 /// What an expression matched.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,7 +48,7 @@ pub struct Regexes {
     subscribers: AHashMap<Arc<str>, usize>,
     resolved: AHashMap<Arc<str>, Resolved>,
     /// Compiled ones of those that have subscribers: a cache.
-    compiled: AHashMap<Arc<str>, Arc<TopicRegex>>,
+    compiled: AHashMap<Arc<str>, Kept>,
     newest: Option<Refresh>,
     /// Names the resolution that runs, which ends early where the group is gone.
     refreshing: Option<Arc<()>>,
@@ -111,8 +114,9 @@ impl Regexes {
     }
 
     /// Keeps a compiled expression for as long as it has subscribers.
-    pub fn keep_compiled(&mut self, regex: &str, compiled: Arc<TopicRegex>) {
+    pub fn keep_compiled(&mut self, regex: &str, compiled: Option<Kept>) {
         if self.compiled.len() < COMPILED_MAX
+            && let Some(compiled) = compiled
             && let Some((regex, _)) = self.subscribers.get_key_value(regex)
         {
             self.compiled.insert(regex.clone(), compiled);
@@ -121,7 +125,30 @@ impl Regexes {
 
     /// Every expression that has subscribers, compiled where it is at hand.
     pub fn to_resolve(&self) -> Vec<(Arc<str>, Option<Arc<TopicRegex>>)> {
-        self.subscribers.keys().map(|regex| (regex.clone(), self.compiled.get(regex).cloned())).collect()
+        let at_hand = |regex| self.compiled.get(regex).map(|Kept(compiled)| compiled.clone());
+        self.subscribers.keys().map(|regex| (regex.clone(), at_hand(regex))).collect()
+    }
+}
+
+/// A compiled expression that has a place among those of all groups.
+#[derive(Debug)]
+pub struct Kept(Arc<TopicRegex>);
+
+/// How many places are taken, over all cores.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+impl Kept {
+    /// `None` where all places are taken.
+    pub fn new(compiled: Arc<TopicRegex>) -> Option<Kept> {
+        let one_more = |kept| (kept < COMPILED_OF_ALL_MAX).then_some(kept + 1);
+        KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Kept(compiled))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -174,7 +201,8 @@ pub fn refresh(
 /// An expression and the topics it matches.
 struct Found {
     regex: Arc<str>,
-    compiled: Option<Arc<TopicRegex>>,
+    /// To keep, where it was compiled for this.
+    compiled: Option<Kept>,
     /// By name.
     topics: Names,
 }
@@ -191,7 +219,10 @@ struct Resolver {
 /// An expression that is being matched.
 struct Matching {
     regex: Arc<str>,
-    compiled: Arc<TopicRegex>,
+    /// Where it is kept, here or by the group; else it is compiled for each slice.
+    compiled: Option<Arc<TopicRegex>>,
+    /// Where it was compiled for this.
+    kept: Option<Kept>,
     matched: Vec<Arc<str>>,
     /// No topic before this name is left.
     next: String,
@@ -203,7 +234,7 @@ impl Resolver {
         Resolver { image, left, matching: None, found }
     }
 
-    /// Goes on until all is found, which is true, or one compiling or match after the slice is over.
+    /// Goes on until all is found, which is true, or one compiling and match after the slice is over.
     fn go_on(&mut self, is_over: &dyn Fn() -> bool) -> bool {
         loop {
             if let Some(mut matching) = self.matching.take() {
@@ -211,44 +242,45 @@ impl Resolver {
                     self.matching = Some(matching);
                     return false;
                 }
-                self.find(matching.regex, Some(matching.compiled), matching.matched);
+                let Matching { regex, kept, matched, .. } = matching;
+                let compiled = kept.filter(|_| self.found.len() < COMPILED_MAX);
+                self.found.push(Found { regex, compiled, topics: matched.into() });
+                if is_over() && !self.left.is_empty() {
+                    return false;
+                }
             }
             let Some((regex, compiled)) = self.left.pop() else { return true };
-            // It was checked when a member brought it; one that another broker took may still be refused here.
-            match compiled.or_else(|| regex::compile(&regex).map(Arc::new).ok()) {
-                Some(compiled) => {
-                    self.matching =
-                        Some(Matching { regex, compiled, matched: Vec::new(), next: String::new() });
-                }
-                None => self.find(regex, None, Vec::new()),
-            }
-            if is_over() {
-                return false;
-            }
+            let (matched, next) = (Vec::new(), String::new());
+            self.matching = Some(Matching { regex, compiled, kept: None, matched, next });
         }
-    }
-
-    fn find(&mut self, regex: Arc<str>, compiled: Option<Arc<TopicRegex>>, matched: Vec<Arc<str>>) {
-        let compiled = compiled.filter(|_| self.found.len() < COMPILED_MAX);
-        self.found.push(Found { regex, compiled, topics: matched.into() });
     }
 }
 
 impl Matching {
     /// True where no topic is left.
     fn go_on(&mut self, image: &Image, is_over: &dyn Fn() -> bool) -> bool {
+        let Some(compiled) = self.compiled.take().or_else(|| self.compile()) else { return true };
         let from = std::mem::take(&mut self.next);
         for topic in image.topics_from(&from) {
-            if self.compiled.matches(&topic.name) {
+            if compiled.matches(&topic.name) {
                 self.matched.push(topic.name.clone());
             }
             if is_over() {
                 // The first text behind the name.
                 self.next = format!("{}\0", topic.name);
+                self.compiled = Some(compiled).filter(|compiled| Arc::strong_count(compiled) > 1);
                 return false;
             }
         }
         true
+    }
+
+    /// It was checked when a member brought it; one that another broker took may still be refused here, and
+    /// matches nothing.
+    fn compile(&mut self) -> Option<Arc<TopicRegex>> {
+        let compiled = Arc::new(regex::compile(&self.regex).ok()?);
+        self.kept = Kept::new(compiled.clone());
+        Some(compiled)
     }
 }
 
@@ -279,9 +311,7 @@ impl Groups {
             };
             let record = records::regex(id, &regex, &topics, refresh.version, refresh.timestamp_ms);
             store(group, record, outcome);
-            if let Some(compiled) = compiled {
-                group.regexes.keep_compiled(&regex, compiled);
-            }
+            group.regexes.keep_compiled(&regex, compiled);
         }
         // Members may have left expressions since the hash was computed, which changes what the group reads even
         // where nothing new is found.

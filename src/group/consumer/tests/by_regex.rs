@@ -1,6 +1,9 @@
 //! Subscription by regular expression: when it is resolved, what it moves, and that nobody waits for another's.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::group::consumer::regexes::Kept;
 
 #[test]
 fn topics_are_resolved_in_the_background_and_assigned_at_the_next_heartbeat() {
@@ -201,4 +204,22 @@ fn all_are_resolved_again_after_the_refresh_interval() {
     assert_eq!(it.works.len(), 1);
     it.work();
     assert_eq!(it.ok(&beat("a", epoch)).member_epoch, epoch, "it matched the same");
+}
+
+#[test]
+fn all_groups_together_keep_few_compiled_expressions_and_what_has_no_place_is_resolved_all_the_same() {
+    const MORE_THAN_PLACES: usize = 1_000;
+    let mut it = Fixture::new();
+    for number in 0..20 {
+        it.topic(&format!("logs-{number}"), 1);
+    }
+    let compiled = Arc::new(crate::group::regex::compile("logs-1.*").unwrap());
+    let kept: Vec<Kept> = std::iter::from_fn(|| Kept::new(compiled.clone())).take(MORE_THAN_PLACES).collect();
+    assert!(kept.len() < MORE_THAN_PLACES, "the places have an end");
+    it.ok(&join_by_regex("a", "logs-1.*"));
+    it.work();
+    let topics: Vec<_> = it.consumers().regexes.resolution("logs-1.*").unwrap().topics.to_vec();
+    assert_eq!(topics.len(), 11, "{topics:?}");
+    drop(kept);
+    assert!(Kept::new(compiled).is_some(), "a place is given back");
 }
