@@ -52,6 +52,14 @@ pub(super) enum Job {
     },
 }
 
+impl Job {
+    fn log(&self) -> &Rc<Log> {
+        match self {
+            Job::Reserve { log, .. } | Job::WriteBack { log, .. } | Job::Trim { log, .. } => log,
+        }
+    }
+}
+
 /// One a core.
 pub struct Appender {
     dirty: RefCell<Vec<Rc<Log>>>,
@@ -114,7 +122,9 @@ impl Appender {
             loop {
                 let job = self.jobs.borrow_mut().pop_front();
                 let Some(job) = job else { break };
+                let log = job.log().clone();
                 perform(job).await;
+                log.job_done();
             }
             self.graveyard.remove_due(crate::clock::monotonic_ms()).await;
         }
@@ -146,6 +156,7 @@ impl Appender {
     }
 
     pub(super) fn post(&self, job: Job) {
+        job.log().job_posted();
         self.jobs.borrow_mut().push_back(job);
         self.job_signal.notify();
     }

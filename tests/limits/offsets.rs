@@ -101,6 +101,95 @@ fn a_log_of_commits_that_was_written_again_says_the_same() {
     assert_eq!(committed(&mut connection, "g"), before);
 }
 
+/// A member of a classic group.
+struct Member {
+    id: Value,
+    generation: Value,
+}
+
+/// Who commits without being a member.
+fn nobody() -> Member {
+    Member { id: json!(""), generation: json!(-1) }
+}
+
+/// The only member of its group, which follows the topic "t".
+fn join_for_t(connection: &mut Connection, group: &str) -> Member {
+    // Version 0 of a consumer's subscription, to "t".
+    let follows_t = "00000000000100017400000000";
+    let join = json!({"groupId": group, "sessionTimeoutMs": 300_000, "rebalanceTimeoutMs": 30_000,
+        "memberId": "", "protocolType": "consumer",
+        "protocols": [{"name": "range", "metadata": follows_t}]});
+    let joined = connection.call("JoinGroup", 3, &join).body();
+    assert_eq!(joined["errorCode"], 0, "{joined}");
+    let member = Member { id: joined["memberId"].clone(), generation: joined["generationId"].clone() };
+    let sync = json!({"groupId": group, "generationId": member.generation, "memberId": member.id,
+        "assignments": [{"memberId": member.id, "assignment": "00"}]});
+    assert_eq!(connection.call("SyncGroup", 3, &sync).body()["errorCode"], 0);
+    member
+}
+
+fn leave(connection: &mut Connection, group: &str, member: &Member) {
+    let leave = json!({"groupId": group, "members": [{"memberId": member.id}]});
+    assert_eq!(connection.call("LeaveGroup", 3, &leave).body()["errorCode"], 0);
+}
+
+/// Commits 5 for "t", to be kept for a time, or for as long as the broker's settings say (-1).
+fn commit_t(connection: &mut Connection, group: &str, member: &Member, retention_ms: i64) {
+    let line = json!({"partitionIndex": 0, "committedOffset": 5, "committedMetadata": null});
+    // The last version that says how long.
+    let tree = json!({"groupId": group, "generationIdOrMemberEpoch": member.generation, "memberId": member.id,
+        "retentionTimeMs": retention_ms, "topics": [{"name": "t", "partitions": [line]}]});
+    let answer = connection.call("OffsetCommit", 4, &tree).body();
+    assert_eq!(answer["topics"][0]["partitions"][0]["errorCode"], 0, "{answer}");
+}
+
+fn await_none(connection: &mut Connection, group: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while committed(connection, group) != json!([]) {
+        assert!(Instant::now() < deadline, "{group} has its offset after 10 s");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn offsets_of_a_group_without_members_are_kept_for_the_brokers_retention() {
+    const RETENTION: Duration = Duration::from_secs(60);
+    let turn = turn();
+    let options = [
+        "offsets.retention.minutes=1",
+        "offsets.retention.check.interval.ms=200",
+        "group.initial.rebalance.delay.ms=0",
+        "group.max.session.timeout.ms=300000",
+    ];
+    let broker = Thalweg::start(&scratch("limits-offsets-retention"), &options);
+    let mut connection = connect(&broker);
+    create(&mut connection, "t", 1, &[]);
+    let groups = ["simple", "left", "live"];
+    groups.iter().for_each(|group| await_group(&mut connection, group));
+    let [live, left] = ["live", "left"].map(|group| join_for_t(&mut connection, group));
+    let began = Instant::now();
+    for (group, member) in groups.into_iter().zip([&nobody(), &left, &live]) {
+        commit_t(&mut connection, group, member, -1);
+    }
+    // Others have their turns while nothing happens here.
+    drop(turn);
+    let half = RETENTION / 2;
+    thread::sleep(half);
+    leave(&mut connection, "left", &left);
+    assert!(
+        groups.iter().all(|group| committed(&mut connection, group) != json!([])),
+        "half of the time is left"
+    );
+    thread::sleep((began + RETENTION).saturating_duration_since(Instant::now()));
+    await_none(&mut connection, "simple");
+    if began.elapsed() < RETENTION + half {
+        assert_ne!(committed(&mut connection, "left"), json!([]), "its time began when it left");
+    }
+    thread::sleep((began + RETENTION + half).saturating_duration_since(Instant::now()));
+    await_none(&mut connection, "left");
+    assert_ne!(committed(&mut connection, "live"), json!([]), "its member follows the topic");
+}
+
 #[test]
 fn offsets_are_kept_for_as_long_as_their_commit_asks_or_somebody_follows_the_topic() {
     let _turn = turn();
@@ -110,41 +199,15 @@ fn offsets_are_kept_for_as_long_as_their_commit_asks_or_somebody_follows_the_top
     create(&mut connection, "t", 1, &[]);
     let groups = ["short", "long", "live"];
     groups.iter().for_each(|group| await_group(&mut connection, group));
-    // Version 0 of a consumer's subscription, to "t".
-    let follows_t = "00000000000100017400000000";
-    let join = json!({"groupId": "live", "sessionTimeoutMs": 30_000, "rebalanceTimeoutMs": 30_000,
-        "memberId": "", "protocolType": "consumer",
-        "protocols": [{"name": "range", "metadata": follows_t}]});
-    let joined = connection.call("JoinGroup", 3, &join).body();
-    assert_eq!(joined["errorCode"], 0, "{joined}");
-    let (member, generation) = (&joined["memberId"], &joined["generationId"]);
-    let sync = json!({"groupId": "live", "generationId": generation, "memberId": member,
-        "assignments": [{"memberId": member, "assignment": "00"}]});
-    assert_eq!(connection.call("SyncGroup", 3, &sync).body()["errorCode"], 0);
-    let mut commit = |group: &str, generation: &Value, member: &Value, retention_ms: i64| {
-        let line = json!({"partitionIndex": 0, "committedOffset": 5, "committedMetadata": null});
-        // The last version that says how long.
-        let tree = json!({"groupId": group, "generationIdOrMemberEpoch": generation, "memberId": member,
-            "retentionTimeMs": retention_ms, "topics": [{"name": "t", "partitions": [line]}]});
-        let answer = connection.call("OffsetCommit", 4, &tree).body();
-        assert_eq!(answer["topics"][0]["partitions"][0]["errorCode"], 0, "{answer}");
-    };
-    commit("live", generation, member, 1);
-    commit("long", &json!(-1), &json!(""), -1);
-    commit("short", &json!(-1), &json!(""), 1);
-    let await_none = |connection: &mut Connection, group: &str| {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while committed(connection, group) != json!([]) {
-            assert!(Instant::now() < deadline, "{group} has its offset after 10 s");
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
+    let live = join_for_t(&mut connection, "live");
+    commit_t(&mut connection, "live", &live, 1);
+    commit_t(&mut connection, "long", &nobody(), -1);
+    commit_t(&mut connection, "short", &nobody(), 1);
     await_none(&mut connection, "short");
     for group in ["long", "live"] {
         assert_eq!(committed(&mut connection, group)[0]["partitions"][0]["committedOffset"], 5, "{group}");
     }
-    let leave = json!({"groupId": "live", "members": [{"memberId": member}]});
-    assert_eq!(connection.call("LeaveGroup", 3, &leave).body()["errorCode"], 0);
+    leave(&mut connection, "live", &live);
     await_none(&mut connection, "live");
     assert_eq!(committed(&mut connection, "long")[0]["partitions"][0]["committedOffset"], 5);
 }

@@ -64,6 +64,8 @@ pub struct Log {
     /// A segment ended below `flush_wanted`: the next flush seals it, also where it is flushed already.
     seal_wanted: Cell<bool>,
     flushing: Cell<bool>,
+    /// Work on its files in the background that is not done.
+    jobs: Cell<u32>,
     pub(super) waiting_written: Waiting,
     pub(super) waiting_flushed: Waiting,
     state: RefCell<State>,
@@ -138,6 +140,7 @@ impl Log {
             flush_wanted: Cell::default(),
             seal_wanted: Cell::new(false),
             flushing: Cell::new(false),
+            jobs: Cell::new(0),
             waiting_written: Waiting::default(),
             waiting_flushed: Waiting::default(),
             state: RefCell::new(State::empty(dir, config, topic_id, now_ms)),

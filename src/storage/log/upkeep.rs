@@ -180,6 +180,10 @@ impl Log {
     pub async fn truncate(self: &Rc<Self>, to: Offset) -> Result<(), StorageError> {
         self.flush().await?;
         self.idle().await;
+        // A length that a job brings is not the file's any more afterwards.
+        while self.jobs.get() > 0 {
+            glommio::timer::sleep(std::time::Duration::from_millis(1)).await;
+        }
         self.check_online()?;
         if to >= self.log_end.get() {
             let mut state = self.state.borrow_mut();
@@ -213,6 +217,14 @@ impl Log {
                 Err(error)
             }
         }
+    }
+
+    pub(in crate::storage) fn job_posted(&self) {
+        self.jobs.set(self.jobs.get() + 1);
+    }
+
+    pub(in crate::storage) fn job_done(&self) {
+        self.jobs.set(self.jobs.get() - 1);
     }
 
     /// Resolves when no files are being made and no flush is under way.

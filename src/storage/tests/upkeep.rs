@@ -301,6 +301,41 @@ fn what_a_deleted_log_left_to_be_done_spares_the_log_made_anew() {
 }
 
 #[test]
+fn a_late_trim_cuts_nothing_that_was_appended_after_a_truncation() {
+    glommio::LocalExecutor::default().run(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = partition_dir(&tmp);
+        let appender = Appender::new();
+        let writer = glommio::spawn_local(appender.clone().run());
+        let log = open(&dir, &small_segments(), unclean(), &appender).await;
+        while log.segment_count() == 1 {
+            append_written(&log, Made { value_bytes: 200, ..Made::default() }).await;
+        }
+        let first = std::fs::metadata(dir.join("00000000000000000000.log")).unwrap().len();
+        appender.post(Job::Trim { log: log.clone(), base: Offset(0), bytes: first });
+        let others = log.clone();
+        let truncated = glommio::spawn_local(async move {
+            others.truncate(Offset(1)).await.unwrap();
+            while others.segment_count() == 1 {
+                append_written(&others, Made { value_bytes: 20, ..Made::default() }).await;
+            }
+        });
+        // The trim's turn comes when a truncation that does not wait for it is long over.
+        glommio::timer::sleep(Duration::from_millis(100)).await;
+        let background = glommio::spawn_local(appender.clone().run_background());
+        truncated.await;
+        while Rc::strong_count(&log) > 1 {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(batches(&log, 0).await.len() as i64, log.log_end().0);
+        log.close().await.unwrap();
+        appender.stop();
+        writer.await;
+        background.await;
+    });
+}
+
+#[test]
 fn another_topics_directory_is_refused() {
     on_core(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
