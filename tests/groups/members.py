@@ -282,10 +282,10 @@ class Group:
             time.sleep(0.1)
         return ends
 
-    def finish(self, seconds=60):
-        """Drains the group, lets everybody leave, and closes the ledger."""
+    def finish(self, seconds=60, last=None):
+        """Drains the group, lets everybody leave, and closes the ledger. While `last` stays the group is not empty."""
         self.drained(seconds)
-        for member in self.living():
+        for member in sorted(self.living(), key=lambda member: member is last):
             member.leave()
         self.close()
 
