@@ -126,6 +126,8 @@ pub struct ServerConfig {
 
     /// The cores to run on; empty: every core the process may use.
     pub cores: Vec<usize>,
+    /// Memory for groups over all cores; `None`: a part of the machine's.
+    pub group_memory_bytes: Option<u64>,
     pub receive_timeout_ms: u64,
     pub max_inflight_requests_per_connection: u32,
     pub pipe_bytes: u32,
@@ -276,6 +278,7 @@ impl ServerConfig {
             unstable_feature_versions_enable: t.boolean("unstable.feature.versions.enable"),
 
             cores: parse_cores(t.text("thalweg.cores").unwrap_or_default())?,
+            group_memory_bytes: u64::try_from(t.long("thalweg.group.memory.bytes")).ok(),
             receive_timeout_ms: u64::try_from(t.long("thalweg.receive.timeout.ms")).unwrap_or(u64::MAX),
             max_inflight_requests_per_connection: t.size("thalweg.max.inflight.requests.per.connection"),
             pipe_bytes: t.size("thalweg.pipe.bytes"),

@@ -2,7 +2,8 @@
 //! of a text, and the size of a batch; they lie far above what real groups need.
 //!
 //! A coordinator is one partition of the offsets topic. What its groups keep of their members is bounded for each
-//! group; how many groups there are, and ids that were given out, for all of them together.
+//! group; how many groups there are, and ids that were given out, for all of them together; and all of it, with
+//! committed offsets, over all coordinators of a core ([`held`](super::held)).
 
 use super::settings::Settings;
 use crate::metadata::{Image, ResourceType};
@@ -51,6 +52,13 @@ pub const COORDINATOR_GROUPS_BYTES_MAX: usize = 64 << 20;
 
 /// What a group without members takes besides its name.
 pub const GROUP_OVERHEAD_BYTES: usize = 1 << 10;
+
+/// What an assigned partition takes: in its member's target and in what the member has, and its owner.
+pub const ASSIGNED_PARTITION_BYTES: usize = 32;
+
+/// What a committed offset takes besides its metadata text, and what each topic of a group takes that has some.
+pub const OFFSET_BYTES: usize = 96;
+pub const OFFSET_TOPIC_BYTES: usize = 192;
 
 /// About what a record takes beside its texts: lengths, versions, numbers.
 pub const RECORD_BYTES: usize = 40;

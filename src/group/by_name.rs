@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use ahash::AHashMap;
 
+use super::held::{self, Held};
 use super::{Group, bounds};
 
 /// Groups by name. It is read as a map; what comes and goes is counted.
 #[derive(Debug, Default)]
 pub struct ByName {
     groups: AHashMap<Rc<str>, Group>,
-    bytes: usize,
+    bytes: Held,
 }
 
 impl Deref for ByName {
@@ -26,7 +27,9 @@ impl Deref for ByName {
 impl ByName {
     /// Whether there is a group of that name, or may be one more.
     pub fn has_room_for(&self, name: &str) -> bool {
-        self.bytes + counted(name) <= bounds::COORDINATOR_GROUPS_BYTES_MAX || self.groups.contains_key(name)
+        let bytes = counted(name);
+        (self.bytes.get() + bytes <= bounds::COORDINATOR_GROUPS_BYTES_MAX && bytes <= held::room())
+            || self.groups.contains_key(name)
     }
 
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Group> {
@@ -61,6 +64,6 @@ impl ByName {
     /// # Panics
     /// Where it is not.
     pub fn check(&self) {
-        assert_eq!(self.bytes, self.groups.keys().map(|name| counted(name)).sum::<usize>());
+        assert_eq!(self.bytes.get(), self.groups.keys().map(|name| counted(name)).sum::<usize>());
     }
 }

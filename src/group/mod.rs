@@ -9,7 +9,7 @@
 //! | [`listing`] | ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups |
 //! | [`assignors`], [`regex`] | what consumer groups compute: pure functions over plain values |
 //! | [`settings`], [`timers`] | configuration, typed; deadlines by key |
-//! | [`bounds`], `by_name` | bounds on what clients make groups keep; the groups of a coordinator, counted |
+//! | [`bounds`], [`held`], `by_name` | bounds on what clients make groups keep; bytes and groups, counted |
 //!
 //! A decision takes a request, a [`Context`] and an [`Outcome`] for its records and effects. What is stored
 //! changes by records alone ([`StateMachine::apply`]); only what a restart may lose (deadlines, who waits, a
@@ -34,6 +34,7 @@ pub mod bounds;
 mod by_name;
 pub mod classic;
 pub mod consumer;
+pub mod held;
 pub mod listing;
 pub mod migration;
 pub mod offsets;

@@ -96,6 +96,19 @@ pub fn usable_cores() -> Vec<usize> {
     }
 }
 
+/// What groups may keep on all cores together, in bytes.
+pub fn group_memory_bytes(server: &ServerConfig) -> usize {
+    usize::try_from(server.group_memory_bytes.unwrap_or_else(|| memory_bytes() / 4)).unwrap_or(usize::MAX)
+}
+
+/// The memory that this process may use, in bytes: the machine's, or what its control group allows.
+fn memory_bytes() -> u64 {
+    let machine = rustix::system::sysinfo();
+    let machine = u64::from(machine.mem_unit).saturating_mul(machine.totalram);
+    let allowed = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    allowed.and_then(|bytes| bytes.trim().parse().ok()).map_or(machine, |bytes: u64| bytes.min(machine))
+}
+
 /// The name of the file system that `dir` is on or will be made on.
 pub fn file_system(dir: &Path) -> String {
     rustix::fs::statfs(nearest(dir)).map_or("unknown".to_owned(), |stat| file_system_name(&stat))

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
 use super::super::bounds;
+use super::super::held::Held;
 use super::member::{Member, Members, Protocol};
 use super::pending::Pending;
 use crate::protocol::embedded::Subscription;
@@ -85,7 +86,7 @@ pub struct ClassicGroup {
     /// A member has come while the first round is delayed.
     pub(super) came_in_delay: bool,
     pub(super) initial_delay: Option<InitialDelay>,
-    member_bytes: usize,
+    member_bytes: Held,
     /// What its last record says, so that it can be written again while a round runs. `None` for a group that
     /// commits alone have made.
     written: Option<Box<GroupMetadataValue>>,
@@ -112,7 +113,7 @@ impl ClassicGroup {
             subscribed: None,
             came_in_delay: false,
             initial_delay: None,
-            member_bytes: 0,
+            member_bytes: Held::default(),
             written: None,
         }
     }
@@ -308,7 +309,8 @@ impl ClassicGroup {
         self.discount_support(&member);
         let result = change(&mut member);
         self.awaiting_join = self.awaiting_join - usize::from(awaited) + usize::from(member.awaits_join());
-        self.member_bytes = self.member_bytes - bytes + member.bytes();
+        self.member_bytes -= bytes;
+        self.member_bytes += member.bytes();
         self.count_support(&member);
         *self.members.get_mut(id)? = member;
         Some(result)
@@ -323,7 +325,8 @@ impl ClassicGroup {
         let Some(member) = self.members.rename(old, new.clone()) else { return };
         // Whoever had the old id was told a generation or is fenced now; the new one can heartbeat.
         member.is_new = false;
-        self.member_bytes = self.member_bytes - old.len() + new.len();
+        self.member_bytes -= old.len();
+        self.member_bytes += new.len();
         if let Some(instance) = member.instance.clone() {
             self.instances.insert(instance, new.clone());
         }
@@ -367,7 +370,7 @@ impl ClassicGroup {
 
     /// Bytes that its members take, by what clients decide over.
     pub fn member_bytes(&self) -> usize {
-        self.member_bytes
+        self.member_bytes.get()
     }
 
     /// About what its record takes as it is now.
@@ -485,7 +488,7 @@ impl ClassicGroup {
         let id = &self.id;
         let members = || self.members.iter();
         assert_eq!(self.awaiting_join, members().filter(|member| member.awaits_join()).count(), "{id}");
-        assert_eq!(self.member_bytes, members().map(Member::bytes).sum::<usize>(), "{id}");
+        assert_eq!(self.member_bytes.get(), members().map(Member::bytes).sum::<usize>(), "{id}");
         let mut support: BTreeMap<Rc<str>, usize> = BTreeMap::new();
         for member in members() {
             member.protocol_names().for_each(|name| *support.entry(name.clone()).or_default() += 1);

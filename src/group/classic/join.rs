@@ -11,7 +11,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use super::super::settings::Settings;
-use super::super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket, bounds};
+use super::super::{Answer, Client, Context, Effect, Group, Groups, Outcome, Ticket, bounds, held};
 use super::group::{ClassicGroup, State};
 use super::member::{Member, Protocol};
 use super::pending::has_room;
@@ -178,8 +178,8 @@ impl Round<'_> {
             return self.answer_join(ticket, refused(ResponseError::GroupMaxSizeReached, ""));
         }
         let request = joining.request;
-        if !self.has_bytes_for(joining) {
-            return self.answer_join(ticket, refused(ResponseError::GroupMaxSizeReached, ""));
+        if let Err(error) = self.has_bytes_for(joining) {
+            return self.answer_join(ticket, refused(error, ""));
         }
         let names = request.protocols.iter().map(|protocol| protocol.name.as_str());
         if !self.group.supports(request.protocol_type.as_str(), names) {
@@ -217,7 +217,11 @@ impl Round<'_> {
 
     /// Whether what the group keeps of its members stays in its bound. A member that is there may always say as
     /// much as it does already.
-    fn has_bytes_for(&self, joining: &Joining<'_>) -> bool {
+    ///
+    /// # Errors
+    /// GROUP_MAX_SIZE_REACHED where it does not; COORDINATOR_NOT_AVAILABLE where the groups of the core take all the
+    /// memory that they may.
+    fn has_bytes_for(&self, joining: &Joining<'_>) -> Result<(), ResponseError> {
         let group = &*self.group;
         let place = joining.instance().and_then(|instance| group.instances.get(instance));
         let known = group.members.get(joining.id()).or_else(|| group.members.get(place?));
@@ -225,7 +229,11 @@ impl Round<'_> {
             Some(known) => (known.protocol_bytes(), protocol_bytes(joining.request)),
             None => (0, member_bytes(joining.request, joining.client)),
         };
-        after <= before || group.member_bytes() - before + after <= bounds::GROUP_BYTES_MAX
+        let grows = after.saturating_sub(before);
+        if grows > 0 && group.member_bytes() + grows > bounds::GROUP_BYTES_MAX {
+            return Err(ResponseError::GroupMaxSizeReached);
+        }
+        if grows > held::room() { Err(ResponseError::CoordinatorNotAvailable) } else { Ok(()) }
     }
 
     fn join_unknown(&mut self, joining: &Joining<'_>) {

@@ -7,12 +7,13 @@ use ahash::AHashSet;
 use kafka_protocol::error::ResponseError;
 
 use super::super::bounds;
+use super::super::held::{self, Held};
 
 /// The ids of one group. What goes with it is given back to the coordinator's count.
 #[derive(Debug, Default)]
 pub struct Pending {
     ids: AHashSet<Rc<str>>,
-    bytes: usize,
+    bytes: Held,
     /// The bytes of all groups of the coordinator.
     of_all: Rc<Cell<usize>>,
 }
@@ -37,10 +38,11 @@ impl Pending {
     /// Keeps an id that nobody has; `of_all` is the coordinator's count, the same at each call.
     ///
     /// # Errors
-    /// GROUP_MAX_SIZE_REACHED where the group has given out too many, COORDINATOR_NOT_AVAILABLE where all have.
+    /// GROUP_MAX_SIZE_REACHED where the group has given out too many, COORDINATOR_NOT_AVAILABLE where all have,
+    /// or the groups of the core take all the memory that they may.
     pub fn add(&mut self, id: Rc<str>, of_all: &Rc<Cell<usize>>) -> Result<(), ResponseError> {
         let bytes = counted(id.len());
-        if self.bytes + bytes > bounds::PENDING_BYTES_MAX {
+        if self.bytes.get() + bytes > bounds::PENDING_BYTES_MAX {
             return Err(ResponseError::GroupMaxSizeReached);
         }
         if !has_room(of_all, id.len()) {
@@ -64,13 +66,14 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.of_all.set(self.of_all.get() - self.bytes);
+        self.of_all.set(self.of_all.get() - self.bytes.get());
     }
 }
 
 /// Whether the coordinator may keep one more id of `id_bytes`.
 pub fn has_room(of_all: &Cell<usize>, id_bytes: usize) -> bool {
-    of_all.get() + counted(id_bytes) <= bounds::COORDINATOR_PENDING_BYTES_MAX
+    let bytes = counted(id_bytes);
+    of_all.get() + bytes <= bounds::COORDINATOR_PENDING_BYTES_MAX && bytes <= held::room()
 }
 
 fn counted(id_bytes: usize) -> usize {
@@ -84,7 +87,7 @@ impl Pending {
     /// # Panics
     /// Where it is not.
     pub fn check(&self) -> usize {
-        assert_eq!(self.bytes, self.ids.iter().map(|id| counted(id.len())).sum::<usize>());
-        self.bytes
+        assert_eq!(self.bytes.get(), self.ids.iter().map(|id| counted(id.len())).sum::<usize>());
+        self.bytes.get()
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
-use super::super::{Answer, Context, Effect, Group, Groups, Outcome, Ticket, bounds};
+use super::super::{Answer, Context, Effect, Group, Groups, Outcome, Ticket, bounds, held};
 use super::group::{ClassicGroup, State};
 use super::member::Member;
 use super::round::{Round, text};
@@ -116,6 +116,11 @@ impl Round<'_> {
         let bytes: usize = request.assignments.iter().map(|own| own.assignment.len()).sum();
         if self.group.member_bytes() + bytes > bounds::GROUP_BYTES_MAX {
             self.fail_syncs(ResponseError::UnknownServerError);
+            return self.prepare();
+        }
+        let before: usize = self.group.members.iter().map(|member| member.assignment.len()).sum();
+        if bytes.saturating_sub(before) > held::room() {
+            self.fail_syncs(ResponseError::CoordinatorNotAvailable);
             return self.prepare();
         }
         let assignments: AHashMap<&str, Bytes> = request

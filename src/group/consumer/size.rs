@@ -6,7 +6,8 @@ use kafka_protocol::error::ResponseError;
 use super::Context;
 use super::member::{Member, Names, Profile};
 use super::state::ConsumerGroup;
-use crate::group::bounds;
+use crate::group::assignors::Assignment;
+use crate::group::{bounds, held};
 use crate::protocol::api_error::ApiError;
 
 /// What a member takes by itself: all but its topics and its expression, which others may share. Its id is in
@@ -23,6 +24,11 @@ pub fn names_bytes(names: &Names) -> usize {
 /// What an expression takes, whoever subscribes to it.
 pub fn expression_bytes(regex: &str) -> usize {
     regex.len() + bounds::EXPRESSION_OVERHEAD_BYTES
+}
+
+/// What a target takes, with what of it its member has and the owners of its partitions.
+pub fn assignment_bytes(target: &Assignment) -> usize {
+    bounds::ASSIGNED_PARTITION_BYTES * target.partition_count()
 }
 
 fn texts_bytes(profile: &Profile) -> usize {
@@ -51,7 +57,8 @@ impl ConsumerGroup {
     /// member alone.
     ///
     /// # Errors
-    /// INVALID_REQUEST for a member, GROUP_MAX_SIZE_REACHED for a group that would be too large;
+    /// INVALID_REQUEST for a member, GROUP_MAX_SIZE_REACHED for a group that would be too large,
+    /// COORDINATOR_NOT_AVAILABLE where the groups of the core take all the memory that they may;
     /// UNKNOWN_SERVER_ERROR, as from Kafka, where the member's record would not fit the offsets topic.
     pub(in crate::group) fn check_size(
         &self,
@@ -90,12 +97,15 @@ impl ConsumerGroup {
                 + if is_last { names_bytes(&member.profile.topics) } else { 0 }
                 + leaves.map_or(0, |regex| expression_bytes(regex))
         });
-        if grows > shrinks && self.bytes - shrinks + grows > bounds::GROUP_BYTES_MAX {
+        if grows > shrinks && self.bytes.get() - shrinks + grows > bounds::GROUP_BYTES_MAX {
             let message = format!(
                 "The members of the consumer group would take more than {} bytes.",
                 bounds::GROUP_BYTES_MAX
             );
             return Err(ApiError::new(ResponseError::GroupMaxSizeReached, message));
+        }
+        if grows.saturating_sub(shrinks) > held::room() {
+            return Err(ApiError::bare(ResponseError::CoordinatorNotAvailable));
         }
         Ok(())
     }
@@ -115,7 +125,9 @@ impl ConsumerGroup {
         let expressions = expressions.into_iter().map(|regex| expression_bytes(regex));
         let resolved = self.regexes.resolved().map(|(_, resolved)| names_bytes(&resolved.topics));
         let counted: usize = members.chain(subscriptions).chain(expressions).chain(resolved).sum();
-        assert_eq!(self.bytes, counted, "{}", self.id);
+        assert_eq!(self.bytes.get(), counted, "{}", self.id);
+        let assigned: usize = self.targets.values().map(|target| assignment_bytes(target)).sum();
+        assert_eq!(self.assigned_bytes.get(), assigned, "{}", self.id);
     }
 }
 

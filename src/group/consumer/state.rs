@@ -13,9 +13,10 @@ use super::member::{LEAVE_EPOCH, Member, Names, Profile, Progress};
 use super::owners::{Owners, Seat};
 use super::records;
 use super::regexes::Regexes;
-use super::size::{expression_bytes, names_bytes, own_bytes};
+use super::size::{assignment_bytes, expression_bytes, names_bytes, own_bytes};
 use super::target::Computing;
 use crate::group::assignors::{Assignment, SubscriptionType};
+use crate::group::held::Held;
 use crate::metadata::image::Settings as OwnSettings;
 use crate::protocol::stored::group::Record;
 
@@ -50,7 +51,9 @@ pub struct ConsumerGroup {
     /// Each subscription that a member has, so that equal ones share their memory.
     pub(super) subscriptions: AHashMap<Names, usize>,
     /// What clients make it keep.
-    pub(super) bytes: usize,
+    pub(super) bytes: Held,
+    /// What its members are assigned.
+    pub(super) assigned_bytes: Held,
     next_seat: u32,
 
     /// The state of the topics that the hash was computed from; `None` where it has to be computed anew.
@@ -91,7 +94,8 @@ impl ConsumerGroup {
             assignors: AHashMap::default(),
             classic_members: 0,
             subscriptions: AHashMap::default(),
-            bytes: 0,
+            bytes: Held::default(),
+            assigned_bytes: Held::default(),
             next_seat: 0,
             hash_of: None,
             computing: None,
@@ -190,13 +194,11 @@ impl ConsumerGroup {
             }
             Record::ConsumerGroupTargetAssignmentMember(key, Some(value)) => {
                 let target = Arc::new(records::assignment(value.topic_partitions));
-                match self.members.get(&*key.member_id) {
-                    Some(member) => self.targets.insert(member.id.clone(), target),
-                    None => self.targets.insert(Arc::from(key.member_id), target),
-                };
+                let id = self.members.get(&*key.member_id).map(|member| member.id.clone());
+                self.set_target(id.unwrap_or_else(|| Arc::from(key.member_id)), target);
             }
             Record::ConsumerGroupTargetAssignmentMember(key, None) => {
-                self.targets.remove(&*key.member_id);
+                self.remove_target(&key.member_id);
             }
             Record::ConsumerGroupCurrentMemberAssignment(key, Some(value)) => {
                 self.set_progress(&key.member_id, Progress::from(value));
@@ -218,6 +220,19 @@ impl ConsumerGroup {
             Record::OffsetCommit(..) | Record::GroupMetadata(..) | Record::Other { .. } => {}
         }
         true
+    }
+
+    pub(super) fn set_target(&mut self, id: Arc<str>, target: Arc<Assignment>) {
+        self.assigned_bytes += assignment_bytes(&target);
+        if let Some(before) = self.targets.insert(id, target) {
+            self.assigned_bytes -= assignment_bytes(&before);
+        }
+    }
+
+    fn remove_target(&mut self, id: &str) {
+        if let Some(before) = self.targets.remove(id) {
+            self.assigned_bytes -= assignment_bytes(&before);
+        }
     }
 
     fn member_mut(&mut self, id: &str) -> &mut Member {
@@ -340,7 +355,7 @@ impl ConsumerGroup {
         self.uncount(id, &member.profile);
         self.owners.release(&member.progress.assigned, member.seat);
         self.owners.release(&member.progress.revoking, member.seat);
-        self.targets.remove(id);
+        self.remove_target(id);
         self.release_instance(id, &member.profile);
     }
 

@@ -54,7 +54,7 @@ fn start(
     let mut order = order(group, context);
     let partitions: usize = order.spec.partition_counts.values().map(|count| *count as usize).sum();
     let is_small = order.spec.members.len().saturating_mul(partitions) <= INLINE_MAX;
-    if is_small && group.bytes <= INLINE_BYTES_MAX {
+    if is_small && group.bytes.get() <= INLINE_BYTES_MAX {
         let assigned = order.assignor.assign(&order.spec);
         take(group, &order, assigned, outcome);
         return;
@@ -124,7 +124,7 @@ fn take(
             let record = records::target(&id, &member.id, &new);
             store(group, record, outcome);
             // The same partitions, in the memory that the assignor shares.
-            group.targets.insert(member.id.clone(), new);
+            group.set_target(member.id.clone(), new);
         }
     }
     store(group, records::target_epoch(&id, order.epoch), outcome);

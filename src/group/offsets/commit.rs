@@ -7,9 +7,9 @@ use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
-use super::key;
+use super::{Committed, bytes_of, key};
 use crate::group::bounds::{RECORD_BYTES, batch_bytes_max};
-use crate::group::{Context, Groups, Outcome};
+use crate::group::{Context, Groups, Outcome, held};
 use crate::protocol::api_error::ApiError;
 use crate::protocol::stored::group::{OffsetCommitValue, Record};
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicId};
@@ -41,6 +41,7 @@ impl Groups {
             NONE => NONE,
             retention_ms => now_ms.wrapping_add(retention_ms),
         };
+        let mut room = held::room();
         let mut answers = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
             let mut answer = OffsetCommitResponseTopic::default()
@@ -64,6 +65,17 @@ impl Groups {
                     topic_id: TopicId(topic.topic_id),
                 };
                 let id = PartitionId(partition.partition_index);
+                let mut grows = bytes_of(&value);
+                if grows > room {
+                    let before = self.offsets.get(&request.group_id, &topic.name, id);
+                    grows = grows.saturating_sub(before.map_or(0, Committed::bytes));
+                }
+                let Some(left) = room.checked_sub(grows) else {
+                    let error = ResponseError::CoordinatorNotAvailable.code();
+                    answer.partitions.push(line.with_error_code(error));
+                    continue;
+                };
+                room = left;
                 outcome.record(Record::OffsetCommit(key(&request.group_id, &topic.name, id), Some(value)));
                 answer.partitions.push(line);
             }

@@ -14,6 +14,8 @@ use std::rc::Rc;
 
 use ahash::{AHashMap, AHashSet};
 
+use super::bounds::{OFFSET_BYTES, OFFSET_TOPIC_BYTES};
+use super::held::Held;
 use super::{Group, Groups};
 use crate::group::classic::ClassicGroup;
 use crate::protocol::stored::group::{OffsetCommitKey, OffsetCommitValue, Record};
@@ -32,6 +34,7 @@ pub struct Offsets {
     /// The names that `by_group` holds.
     topics: AHashSet<Rc<str>>,
     sweep: removal::Sweep,
+    bytes: Held,
 }
 
 type Topics = AHashMap<Rc<str>, AHashMap<i32, Committed>>;
@@ -69,20 +72,34 @@ impl Committed {
         self.more.as_ref().map(|more| more.expire_timestamp_ms).filter(|at| *at != -1)
     }
 
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        OFFSET_BYTES + self.more.as_ref().map_or(0, |more| size_of::<More>() + more.metadata.len())
+    }
+
     /// The topic that was meant; zero where the commit named no id.
     pub fn topic_id(&self) -> TopicId {
         self.more.as_ref().map_or(TopicId::ZERO, |more| more.topic_id)
     }
 }
 
+/// Whether nothing of it is what few commits carry.
+fn is_plain(value: &OffsetCommitValue) -> bool {
+    value.metadata.is_empty() && value.expire_timestamp == -1 && value.topic_id.is_zero()
+}
+
+/// What a value will take in memory.
+fn bytes_of(value: &OffsetCommitValue) -> usize {
+    OFFSET_BYTES + if is_plain(value) { 0 } else { size_of::<More>() + value.metadata.len() }
+}
+
 impl From<OffsetCommitValue> for Committed {
     fn from(value: OffsetCommitValue) -> Committed {
-        let plain = value.metadata.is_empty() && value.expire_timestamp == -1 && value.topic_id.is_zero();
         Committed {
             offset: value.offset,
             commit_timestamp_ms: value.commit_timestamp,
             leader_epoch: value.leader_epoch,
-            more: (!plain).then(|| {
+            more: (!is_plain(&value)).then(|| {
                 Box::new(More {
                     metadata: value.metadata.into(),
                     expire_timestamp_ms: value.expire_timestamp,
@@ -139,20 +156,28 @@ impl Offsets {
                         name
                     }
                 };
+                self.bytes += OFFSET_TOPIC_BYTES;
                 topics.entry(name).or_default()
             }
         };
-        partitions.insert(partition.0, committed);
+        self.bytes += committed.bytes();
+        if let Some(before) = partitions.insert(partition.0, committed) {
+            self.bytes -= before.bytes();
+        }
     }
 
     fn remove(&mut self, group: &str, topic: &str, partition: PartitionId) {
         let Some(topics) = self.by_group.get_mut(group) else { return };
         let Some(partitions) = topics.get_mut(topic) else { return };
-        partitions.remove(&partition.0);
+        if let Some(before) = partitions.remove(&partition.0) {
+            self.bytes -= before.bytes();
+        }
         if !partitions.is_empty() {
             return;
         }
-        topics.remove(topic);
+        if topics.remove(topic).is_some() {
+            self.bytes -= OFFSET_TOPIC_BYTES;
+        }
         // The set holds one; a second is a group's.
         if self.topics.get(topic).is_some_and(|name| Rc::strong_count(name) == 1) {
             self.topics.remove(topic);

@@ -6,7 +6,7 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, OffsetCommitRequest, TopicName};
 
 use super::*;
-use crate::group::bounds;
+use crate::group::{bounds, held};
 use crate::protocol::stored::metadata::{ConfigRecord, Record as Metadata};
 
 /// As large as a member may be, and a little less.
@@ -260,5 +260,47 @@ fn commits(fixture: &mut Fixture, group: &str) -> i16 {
         .with_topics(vec![topic]);
     let committed =
         fixture.decide(|groups, context, outcome| groups.commit_offsets(&request, 8, context, outcome));
-    committed.err().map_or(0, |error| error.code())
+    committed.map_or_else(|error| error.code(), |topics| topics[0].partitions[0].error_code)
+}
+
+#[test]
+fn all_that_the_groups_of_a_core_keep_is_bounded_together() {
+    let mut fixture = Fixture::new();
+    fixture.topic("t", 1);
+    let refused = code(ResponseError::CoordinatorNotAvailable);
+    let ids = fixture.stable(&[joining("")]);
+    assert_eq!([commits(&mut fixture, "kept"), comes_to(&mut fixture, "consumers")], [0, 0]);
+    held::set_bound(8 << 20);
+    let large = |at: usize| saying("", 1 << 20).with_group_id(GroupId(text(&format!("g{at}"))));
+    let count = (0..100)
+        .find(|at| {
+            let ticket = fixture.join(&large(*at), 3);
+            fixture.take(ticket).is_some()
+        })
+        .expect("the memory has an end");
+    assert_eq!(count, 7);
+    let ticket = fixture.join(&large(count), 3);
+    assert_eq!(fixture.joined(ticket).error_code, refused);
+    // Until it is used up to the last.
+    let name = |at: usize| format!("{at:0width$}", width = (held::room() / 2).min(30_000));
+    let full = (0..1_000).find(|at| comes_to(&mut fixture, &name(*at)) == refused);
+    assert!(full.is_some(), "the memory has an end");
+    let new = [comes_to(&mut fixture, "new"), commits(&mut fixture, "new")];
+    assert_eq!(new, [refused; 2]);
+    assert!(fixture.groups.group("new").is_none(), "a refused request makes no group");
+    assert_eq!(fixture.join_now(&in_group("new"), 9).error_code, refused);
+    // Who is there goes on, and says again what it said.
+    assert_eq!(fixture.heartbeat(&ids[0], 1), 0);
+    assert_eq!([commits(&mut fixture, "kept"), comes_to(&mut fixture, "consumers")], [0, 0]);
+    fixture.join(&joining(&ids[0]), 9);
+    let ticket = fixture.sync(&ids[0], 2, &[(&ids[0], &ids[0])]);
+    assert_eq!(fixture.synced(ticket).error_code, 0);
+    fixture.join(&joining(&ids[0]), 9);
+    let larger = "a".repeat(held::room() + 100);
+    let ticket = fixture.sync(&ids[0], 3, &[(&ids[0], &larger)]);
+    assert_eq!(fixture.synced(ticket).error_code, refused);
+    // What is given back is there for others.
+    fixture.decide(|groups, _, outcome| groups.delete(&GroupId(text("kept")), outcome));
+    assert_eq!(commits(&mut fixture, "new"), 0);
+    fixture.check_replay();
 }
