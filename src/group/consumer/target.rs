@@ -119,12 +119,16 @@ fn take(
     };
     let id = group.id.clone();
     for (member, new) in order.spec.members.iter().zip(assigned) {
+        // A static member may have come back under another id since, which changes no epoch.
+        let instance = member.instance_id.as_ref();
+        let here = group.members.get(&member.id).map(|here| &here.id);
+        let Some(here) = here.or_else(|| group.statics.get(instance?)).cloned() else { continue };
         let same = |old: &Arc<_>| Arc::ptr_eq(old, &new) || **old == *new;
-        if group.members.contains_key(&member.id) && !group.targets.get(&member.id).is_some_and(same) {
-            let record = records::target(&id, &member.id, &new);
+        if !group.targets.get(&here).is_some_and(same) {
+            let record = records::target(&id, &here, &new);
             store(group, record, outcome);
             // The same partitions, in the memory that the assignor shares.
-            group.set_target(member.id.clone(), new);
+            group.set_target(here, new);
         }
     }
     store(group, records::target_epoch(&id, order.epoch), outcome);

@@ -770,6 +770,26 @@ mod large {
         assert_eq!(it.works.len(), 1, "and the next is under way");
     }
 
+    #[test]
+    fn a_static_member_that_is_replaced_meanwhile_gets_its_part() {
+        let (mut it, topic) = large();
+        it.ok(&join("b", &["t"]));
+        it.work();
+        it.ok(&join_static("s", "i", &["t"]));
+        it.work();
+        it.ok(&beat("s", -2));
+        it.ok(&beat("b", -1));
+        it.ok(&beat("a", 1));
+        assert_eq!(it.works.len(), 1, "a target for those who are left is being computed");
+        it.ok(&join_static("s2", "i", &["t"]));
+        it.work();
+        it.check_replay();
+        let mut parts: Vec<i32> =
+            it.consumers().targets.values().flat_map(|target| target.partitions(topic).to_vec()).collect();
+        parts.sort_unstable();
+        assert!(parts.into_iter().eq(0..150_000), "each partition has one owner");
+    }
+
     /// A member that takes what it is told and reports it with its next heartbeat.
     struct Reader {
         id: String,
