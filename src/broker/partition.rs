@@ -168,7 +168,7 @@ impl Partition {
 
     /// Appends a checked batch, without awaiting.
     pub fn append(&self, batch: &CheckedBatch, acks: Acks) -> Result<Appended, AppendRefused> {
-        let epoch = self.check_in_sync(acks)?;
+        let epoch = self.check_in_sync(acks, self.in_sync_min.get())?;
         metrics::PRODUCE_BYTES.add(batch.bytes.len() as u64);
         let appended = self.log.append(batch, epoch, clock::wall_ms()).map_err(AppendRefused::Log)?;
         if !appended.duplicate {
@@ -178,19 +178,21 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Appends a batch that the broker made itself, without awaiting.
+    /// Appends a batch that the broker made itself, without awaiting. No more replicas are asked for than there are,
+    /// so that `min.insync.replicas` of a larger cluster does not keep coordinators from working.
     pub fn append_own(&self, batch: Bytes, acks: Acks) -> Result<Appended, AppendRefused> {
-        let epoch = self.check_in_sync(acks)?;
+        let needed = self.in_sync_min.get().min(self.replica.borrow().replica_count());
+        let epoch = self.check_in_sync(acks, needed)?;
         let bytes = batch.len() as u64;
         let appended = self.log.append_own(batch, epoch, clock::wall_ms()).map_err(AppendRefused::Log)?;
         self.uncommitted.borrow_mut().push_back((appended.last_offset.plus(1), bytes));
         Ok(appended)
     }
 
-    /// The leader epoch to append under, where enough replicas are in sync for `acks`.
-    fn check_in_sync(&self, acks: Acks) -> Result<LeaderEpoch, AppendRefused> {
+    /// The leader epoch to append under, where `needed` replicas are in sync or `acks` does not ask for it.
+    fn check_in_sync(&self, acks: Acks, needed: usize) -> Result<LeaderEpoch, AppendRefused> {
         let replica = self.replica.borrow();
-        let (in_sync, needed) = (replica.in_sync_count(), self.in_sync_min.get());
+        let in_sync = replica.in_sync_count();
         match acks == Acks::All && in_sync < needed {
             true => Err(AppendRefused::NotEnoughReplicas { in_sync, needed }),
             false => Ok(replica.leader_epoch()),
@@ -369,6 +371,7 @@ mod tests {
             leader_epoch: LeaderEpoch(0),
             partition_epoch: 0,
             isr: vec![NodeId(1)],
+            replicas: 1,
         };
         Partition::leading("t".into(), TopicId::random(), PartitionId(0), log, leadership, &config)
     }

@@ -66,7 +66,7 @@ impl Add for Progress {
 pub(super) struct Replay<M: StateMachine> {
     done: Replayed,
     open: AHashMap<i64, Vec<Held<M::Record>>>,
-    /// Where the keys of records outside transactions were last seen while one was open.
+    /// Where keys were last seen that were taken while a transaction was open.
     newest: AHashMap<Vec<u8>, Offset>,
 }
 
@@ -166,14 +166,16 @@ impl<M: StateMachine> Replay<M> {
     }
 
     /// Takes or drops what a transaction has written. A marker's key is `version i16, type i16`; type 1 commits. What
-    /// was written under the same key outside the transaction, and behind its record, is newer.
+    /// was taken under the same key from behind its record is newer.
     fn end_transaction(&mut self, state: &mut M, producer: i64, key: &[u8]) {
         let held = self.open.remove(&producer).unwrap_or_default();
         if key.get(2..4) == Some(&[0, 1]) {
-            let is_newest = |held: &Held<M::Record>| {
-                self.newest.get(&held.key).is_none_or(|newest| *newest < held.offset)
-            };
-            held.into_iter().filter(is_newest).for_each(|held| state.apply(held.record));
+            for held in held {
+                if self.newest.get(&held.key).is_none_or(|newest| *newest < held.offset) {
+                    self.newest.insert(held.key, held.offset);
+                    state.apply(held.record);
+                }
+            }
         }
         if self.open.is_empty() {
             self.newest.clear();

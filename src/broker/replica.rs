@@ -12,6 +12,8 @@ pub struct Leadership {
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
     pub isr: Vec<NodeId>,
+    /// How many replicas the partition has, in sync or not.
+    pub replicas: usize,
 }
 
 /// What the broker knows of one partition's replica on it.
@@ -43,6 +45,11 @@ impl Replica {
     /// How many replicas are in sync, this one included.
     pub fn in_sync_count(&self) -> usize {
         self.leadership.isr.len()
+    }
+
+    /// How many replicas there are, this one included.
+    pub fn replica_count(&self) -> usize {
+        self.leadership.replicas
     }
 
     pub fn high_watermark(&self) -> Offset {
@@ -98,6 +105,7 @@ mod tests {
             leader_epoch: LeaderEpoch(leader_epoch),
             partition_epoch,
             isr: isr.iter().copied().map(NodeId).collect(),
+            replicas: isr.len(),
         }
     }
 

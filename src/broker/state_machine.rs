@@ -319,6 +319,10 @@ impl<M: StateMachine> Coordinator<M> {
         for (key, value) in encoded {
             if bytes > batch_bytes_max {
                 // What no segment holds is divided; a crash between the parts may leave the first ones.
+                let own = record_bytes(key, value.as_deref());
+                if turn.batch.borrow().uncompressed_bytes() + own > batch_bytes_max {
+                    self.end_turn();
+                }
                 turn = self.turn();
             }
             turn.batch.borrow_mut().append(now_ms, Some(key), value.as_deref(), &[]);
@@ -608,6 +612,7 @@ mod tests {
             leader_epoch: LeaderEpoch(0),
             partition_epoch: 0,
             isr: vec![NodeId(1)],
+            replicas: 1,
         };
         let id = TopicId::random();
         Partition::leading("words".into(), id, PartitionId(0), log.await.unwrap(), leadership, &config)
@@ -768,6 +773,40 @@ mod tests {
     }
 
     #[test]
+    fn of_two_transactions_the_record_that_was_written_last_counts() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            let batch = |producer: i64, word: &str| {
+                let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
+                batch.append(1, Some(b"name"), Some(word.as_bytes()), &[]);
+                batch.build().unwrap()
+            };
+            let commit = |producer: i64| {
+                let mut marker =
+                    BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
+                marker.append(1, Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[]);
+                marker.build().unwrap()
+            };
+            // A third one stays open over both ends.
+            for bytes in [batch(3, "open"), batch(1, "first"), batch(2, "second"), commit(2), commit(1)] {
+                append(&partition, bytes).await;
+            }
+            let (coordinator, _) = coordinator(&partition).await;
+            assert_eq!(words(&coordinator)["name"], "second");
+        });
+    }
+
+    #[test]
+    fn a_partition_with_fewer_replicas_than_shall_be_in_sync_has_a_coordinator_all_the_same() {
+        on_a_core(|dir, appender| async move {
+            let partition = partition(&dir, &appender).await;
+            partition.take_config(&TopicConfig { min_insync_replicas: 2, ..TopicConfig::default() });
+            let (coordinator, _) = coordinator(&partition).await;
+            set(&coordinator, "a", Some("1")).unwrap().committed().await.unwrap();
+        });
+    }
+
+    #[test]
     fn a_record_of_a_transaction_does_not_replace_what_was_written_behind_it() {
         on_a_core(|dir, appender| async move {
             let partition = partition(&dir, &appender).await;
@@ -854,11 +893,15 @@ mod tests {
             let word = "x".repeat(10_000);
             let large = first.decide(|_, outcome| {
                 (0..300).for_each(|n| outcome.record((format!("n{n}"), Some(word.clone()))));
+                // Half a batch, and one that does not fit beside it.
+                for (name, kibibytes) in [("half", 450), ("most", 1_000)] {
+                    outcome.record((name.into(), Some("y".repeat(kibibytes << 10))));
+                }
             });
             large.unwrap().committed().await.unwrap();
             assert!(partition.log().segment_count() > 1);
             let (second, _) = coordinator(&partition).await;
-            assert_eq!(words(&second).len(), 300);
+            assert_eq!(words(&second).len(), 302);
             assert_eq!(words(&second), words(&first));
         });
     }

@@ -604,6 +604,7 @@ fn leadership(partition: &metadata::Partition) -> Leadership {
         leader_epoch: partition.leader_epoch,
         partition_epoch: partition.partition_epoch,
         isr: partition.isr.clone(),
+        replicas: partition.replicas.len(),
     }
 }
 

@@ -104,11 +104,9 @@ impl Groups {
             if !joining.id().is_empty() {
                 return answer(outcome, ticket, refused(ResponseError::UnknownMemberId, joining.id()));
             }
-            // Nobody is in it: it becomes a classic group. Its records go before the new group's.
-            group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
-            self.remove_consumer(id);
         }
-        let is_born = !self.groups.contains_key(id);
+        // A consumer group that nobody is in becomes a classic group.
+        let is_born = !matches!(self.groups.get(id), Some(Group::Classic(_)));
         if is_born {
             if !joining.id().is_empty() {
                 return answer(outcome, ticket, refused(ResponseError::UnknownMemberId, joining.id()));
@@ -118,6 +116,11 @@ impl Groups {
                 && (!is_given_id || has_room(&self.pending_bytes, client.id.len() + ID_SUFFIX_BYTES));
             if !has_room {
                 return answer(outcome, ticket, refused(ResponseError::CoordinatorNotAvailable, ""));
+            }
+            if let Some(Group::Consumer(group)) = self.groups.get(id) {
+                // Its records go before the new group's.
+                group.tombstones(id).into_iter().for_each(|record| outcome.applied_record(record));
+                self.remove_consumer(id);
             }
             let id: Rc<str> = Rc::from(id);
             let mut group = ClassicGroup::new(id.clone(), context.now.wall_ms);

@@ -208,6 +208,23 @@ fn ids_that_groups_give_out_are_bounded_together() {
 }
 
 #[test]
+fn an_empty_consumer_group_stays_where_no_classic_one_can_take_its_place() {
+    let mut fixture = Fixture::new();
+    assert_eq!(comes_to(&mut fixture, "g"), 0);
+    let leaves = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(text("g")))
+        .with_member_id(text("m"))
+        .with_member_epoch(-1);
+    fixture.try_heartbeat(&leaves).unwrap();
+    assert_eq!(commits(&mut fixture, "g"), 0);
+    held::set_bound(0);
+    let refused = code(ResponseError::CoordinatorNotAvailable);
+    assert_eq!(fixture.join_now(&in_group("g"), 9).error_code, refused);
+    assert!(matches!(fixture.groups.group("g"), Some(Group::Consumer(_))), "its offsets have a group");
+    fixture.check_replay();
+}
+
+#[test]
 fn groups_that_joins_make_are_bounded_together_and_leave_when_they_expire() {
     let mut fixture = Fixture::new();
     let long = "g".repeat(32_000);
