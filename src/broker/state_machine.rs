@@ -893,15 +893,15 @@ mod tests {
             let word = "x".repeat(10_000);
             let large = first.decide(|_, outcome| {
                 (0..300).for_each(|n| outcome.record((format!("n{n}"), Some(word.clone()))));
-                // Half a batch, and one that does not fit beside it.
-                for (name, kibibytes) in [("half", 450), ("most", 1_000)] {
+                // The last one does not fit beside the one before.
+                for (name, kibibytes) in [("full", 600), ("some", 100), ("most", 1_000)] {
                     outcome.record((name.into(), Some("y".repeat(kibibytes << 10))));
                 }
             });
             large.unwrap().committed().await.unwrap();
             assert!(partition.log().segment_count() > 1);
             let (second, _) = coordinator(&partition).await;
-            assert_eq!(words(&second).len(), 302);
+            assert_eq!(words(&second).len(), 303);
             assert_eq!(words(&second), words(&first));
         });
     }
