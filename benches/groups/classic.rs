@@ -414,13 +414,13 @@ impl ClassicGroup {
 
     // ---- heartbeats ---------------------------------------------------------------------------------
 
-    /// The members' beats are spread over the interval, as those of processes of their own are.
+    /// A member beats next within one interval. The beats are spread over it, as those of processes of their own are.
     fn rest(&mut self, number: usize) {
         if self.members[number].stops {
             return self.close(number);
         }
         let phase = number as f64 / self.members.len() as f64;
-        let from = self.born.elapsed().as_secs_f64() / HEARTBEAT_EVERY.as_secs_f64() + 0.5;
+        let from = self.born.elapsed().as_secs_f64() / HEARTBEAT_EVERY.as_secs_f64();
         let beat = (from - phase).ceil() + phase;
         let at = self.born + HEARTBEAT_EVERY.mul_f64(beat);
         self.members[number].beats_at = at;
