@@ -137,11 +137,43 @@ fn live_as_classic_group(membership: Membership, max: &ClassicMax) {
         let done = group.run(step);
         let cpu_s = broker.cpu_seconds() - before;
         group.check();
-        println!("{step:?}: {:.1} s, {cpu_s:.2} CPU s, {} rounds", done.took.as_secs_f64(), done.generations);
+        let classic::Requests { joins, syncs, heartbeats, .. } = done.requests;
+        println!(
+            "{step:?}: {:.1} s, {cpu_s:.2} CPU s, {} rounds, {joins} joins, {syncs} syncs, {heartbeats} heartbeats",
+            done.took.as_secs_f64(),
+            done.generations
+        );
+        if membership == Membership::Static && step == classic::Step::Restart {
+            assert_eq!(done.generations, 0, "static members that come back in time have what they had");
+        }
         assert!(cpu_s <= cpu_s_max, "{step:?} takes {cpu_s:.2} CPU s");
     }
     println!("{:.1} MiB at most", broker.peak_resident_mib());
     assert!(broker.peak_resident_mib() < max.resident_mib, "{:.1} MiB resident", broker.peak_resident_mib());
+}
+
+#[test]
+fn two_thousand_classic_members_converge() {
+    let max = ClassicMax {
+        join_cpu_s: 0.45,
+        grow_cpu_s: 1.5,
+        restart_cpu_s: 9.3,
+        leave_cpu_s: 0.3,
+        resident_mib: 150.0,
+    };
+    live_as_classic_group(Membership::Dynamic, &max);
+}
+
+#[test]
+fn two_thousand_static_classic_members_converge() {
+    let max = ClassicMax {
+        join_cpu_s: 0.45,
+        grow_cpu_s: 2.4,
+        restart_cpu_s: 6.2,
+        leave_cpu_s: 0.3,
+        resident_mib: 180.0,
+    };
+    live_as_classic_group(Membership::Static, &max);
 }
 
 #[test]
