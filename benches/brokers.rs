@@ -96,6 +96,7 @@ impl Broker {
     }
 
     /// The most that was resident since the start.
+    #[allow(dead_code, reason = "not every bench asks for it")]
     pub fn peak_resident_mib(&self) -> f64 {
         self.memory_mib("VmHWM:")
     }
