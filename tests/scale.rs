@@ -10,6 +10,8 @@ mod bare;
 #[allow(dead_code, reason = "a bench uses the rest")]
 #[path = "../benches/brokers.rs"]
 mod brokers;
+#[path = "../benches/groups/classic.rs"]
+mod classic;
 #[path = "../benches/cores.rs"]
 mod cores;
 #[allow(dead_code, reason = "a bench uses the rest")]
@@ -29,9 +31,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brokers::Broker;
+use classic::{ClassicGroup, Membership};
 use load::Load;
 use members::{BigGroup, Step};
-use settings::{SETTINGS, cpu_us_by_request, median, raise_descriptors};
+use settings::{CLASSIC_SETTINGS, SETTINGS, cpu_us_by_request, median, raise_descriptors};
 
 /// One test at a time, on the core of the load.
 fn turn() -> MutexGuard<'static, ()> {
@@ -105,6 +108,72 @@ fn two_thousand_members_over_ten_thousand_partitions_converge() {
         assert!(cpu_s <= cpu_s_max, "{step:?} takes {cpu_s:.2} CPU s");
         assert!(done.heartbeats <= heartbeats_max, "{step:?} takes {} heartbeats", done.heartbeats);
     }
+}
+
+/// CPU seconds of a step of the classic group, and mebibytes that were resident at most: three times what was measured.
+struct ClassicMax {
+    join_cpu_s: f64,
+    grow_cpu_s: f64,
+    restart_cpu_s: f64,
+    leave_cpu_s: f64,
+    resident_mib: f64,
+}
+
+/// Takes a classic group through its life. Each step ends when every member has synchronised in the newest generation
+/// and all partitions have one owner each, as the broker describes them, and panics where that does not come.
+fn live_as_classic_group(membership: Membership, max: &ClassicMax) {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::thalweg(&dir.path().join("thalweg"), CLASSIC_SETTINGS);
+    let mut group = ClassicGroup::new(&broker.address, membership, 2_000, 10_000);
+    let steps = [
+        (classic::Step::Join, max.join_cpu_s),
+        (classic::Step::Grow, max.grow_cpu_s),
+        (classic::Step::Restart, max.restart_cpu_s),
+        (classic::Step::Leave, max.leave_cpu_s),
+    ];
+    for (step, cpu_s_max) in steps {
+        let before = broker.cpu_seconds();
+        let done = group.run(step);
+        let cpu_s = broker.cpu_seconds() - before;
+        group.check();
+        let classic::Requests { joins, syncs, heartbeats, .. } = done.requests;
+        println!(
+            "{step:?}: {:.1} s, {cpu_s:.2} CPU s, {} rounds, {joins} joins, {syncs} syncs, {heartbeats} heartbeats",
+            done.took.as_secs_f64(),
+            done.generations
+        );
+        if membership == Membership::Static && step == classic::Step::Restart {
+            assert_eq!(done.generations, 0, "static members that come back in time have what they had");
+        }
+        assert!(cpu_s <= cpu_s_max, "{step:?} takes {cpu_s:.2} CPU s");
+    }
+    println!("{:.1} MiB at most", broker.peak_resident_mib());
+    assert!(broker.peak_resident_mib() < max.resident_mib, "{:.1} MiB resident", broker.peak_resident_mib());
+}
+
+#[test]
+fn two_thousand_classic_members_converge() {
+    let max = ClassicMax {
+        join_cpu_s: 0.45,
+        grow_cpu_s: 1.5,
+        restart_cpu_s: 9.3,
+        leave_cpu_s: 0.3,
+        resident_mib: 150.0,
+    };
+    live_as_classic_group(Membership::Dynamic, &max);
+}
+
+#[test]
+fn two_thousand_static_classic_members_converge() {
+    let max = ClassicMax {
+        join_cpu_s: 0.45,
+        grow_cpu_s: 2.4,
+        restart_cpu_s: 6.2,
+        leave_cpu_s: 0.3,
+        resident_mib: 180.0,
+    };
+    live_as_classic_group(Membership::Static, &max);
 }
 
 #[test]

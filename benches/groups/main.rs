@@ -4,6 +4,7 @@
 //!     cargo bench --bench groups                         every row for Thalweg
 //!     cargo bench --bench groups -- --kafka              beside Apache Kafka, which comes from Maven
 //!     cargo bench --bench groups -- --only big --members 2000 --partitions 10000
+//!     cargo bench --bench groups -- --only classic --members 2000 --partitions 10000
 //!     cargo bench --bench groups -- --only many --groups 10000
 //!     cargo bench --bench groups -- --only cost
 //!     cargo bench --bench groups -- --only produce --members 2000 --partitions 10000
@@ -14,7 +15,8 @@
 //! commit, beside a bare io_uring loop that echoes 256 bytes. `big`: one group of the consumer protocol joins,
 //! every member is replaced by a new one in turn, and all leave; a row says how long it took until every member
 //! had what the group's newest assignment gives it, what the broker's CPU time and the members' heartbeats
-//! were, and how many partitions a member gave up and got back. `many`: groups of one member that only beat.
+//! were, and how many partitions a member gave up and got back. `classic`: the same for one group of the classic
+//! protocol, once of dynamic members and once of static ones, with the requests and the rounds of each step. `many`: groups of one member that only beat.
 //! `produce`: how long a producer's requests take while members of the large group are replaced, beside a group
 //! that only beats, in pairs. `replay`: from the start of a broker with a million offset commits on its disk until
 //! their coordinator answers, on one core. `lag`: what it costs to tell how old the record at a committed offset is.
@@ -23,6 +25,7 @@
 mod bare;
 #[path = "../brokers.rs"]
 mod brokers;
+mod classic;
 #[path = "../cores.rs"]
 mod cores;
 mod lag;
@@ -35,10 +38,11 @@ mod settings;
 use std::time::Duration;
 
 use brokers::Broker;
+use classic::{ClassicGroup, Membership};
 use cores::pin_to;
 use load::Load;
 use members::{BigGroup, Step};
-use settings::{SETTINGS, cpu_us_by_request, median, raise_descriptors};
+use settings::{CLASSIC_SETTINGS, SETTINGS, cpu_us_by_request, median, raise_descriptors};
 
 struct Options {
     with_kafka: bool,
@@ -71,10 +75,17 @@ fn main() {
         cost(&options);
     }
     if wanted("big") {
-        each_broker(&options, |name, broker| big(name, broker, &options));
+        each_broker(&options, SETTINGS, |name, broker| big(name, broker, &options));
+    }
+    if wanted("classic") {
+        for membership in [Membership::Dynamic, Membership::Static] {
+            each_broker(&options, CLASSIC_SETTINGS, |name, broker| {
+                classic(name, broker, membership, &options);
+            });
+        }
     }
     if wanted("produce") {
-        each_broker(&options, |name, broker| produce(name, broker, &options));
+        each_broker(&options, SETTINGS, |name, broker| produce(name, broker, &options));
     }
     if wanted("replay") {
         replay();
@@ -83,15 +94,15 @@ fn main() {
         lag();
     }
     if wanted("many") {
-        each_broker(&options, |name, broker| many(name, broker, &options));
+        each_broker(&options, SETTINGS, |name, broker| many(name, broker, &options));
     }
 }
 
-fn each_broker(options: &Options, run: impl Fn(&str, Broker)) {
+fn each_broker(options: &Options, settings: &[&str], run: impl Fn(&str, Broker)) {
     let dir = tempfile::tempdir().expect("a folder for data");
-    run("thalweg", Broker::thalweg(&dir.path().join("thalweg"), SETTINGS));
+    run("thalweg", Broker::thalweg(&dir.path().join("thalweg"), settings));
     if options.with_kafka {
-        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka"), SETTINGS));
+        run("apache kafka", Broker::apache_kafka(&dir.path().join("kafka"), settings));
     }
 }
 
@@ -139,6 +150,33 @@ fn big(name: &str, broker: Broker, options: &Options) {
             done.stopped
         );
     }
+}
+
+// ---- one large group of the classic protocol --------------------------------------------------------
+
+fn classic(name: &str, broker: Broker, membership: Membership, options: &Options) {
+    let Options { members, partitions, .. } = *options;
+    let mut group = ClassicGroup::new(&broker.address, membership, members, partitions);
+    println!("{name}: one classic group of {members} {membership:?} members over {partitions} partitions");
+    for (what, step) in [
+        ("join, nine tenths", classic::Step::Join),
+        ("join, the last tenth", classic::Step::Grow),
+        ("rolling restart", classic::Step::Restart),
+        ("leave", classic::Step::Leave),
+    ] {
+        let before = broker.cpu_seconds();
+        let done = group.run(step);
+        let cpu = broker.cpu_seconds() - before;
+        group.check();
+        let classic::Requests { joins, syncs, heartbeats, leaves } = done.requests;
+        println!(
+            "  {what:<22}{:>6.1} s {cpu:>6.2} CPU s {:>3} rounds {joins:>6} joins {syncs:>6} syncs {heartbeats:>6} \
+             heartbeats {leaves:>5} leaves",
+            done.took.as_secs_f64(),
+            done.generations
+        );
+    }
+    println!("  {:<22}{:>6.1} MiB", "most resident", broker.peak_resident_mib());
 }
 
 // ---- a producer beside a large group ----------------------------------------------------------------

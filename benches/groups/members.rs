@@ -28,11 +28,11 @@ const TOPIC: &str = "bench";
 /// Members that are on their way at a time when a group is joined or restarted.
 const AT_A_TIME: usize = 20;
 
-fn text(text: impl Into<String>) -> StrBytes {
+pub fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 
-fn topic_name() -> TopicName {
+pub fn topic_name() -> TopicName {
     TopicName(StrBytes::from_static_str(TOPIC))
 }
 
@@ -40,7 +40,7 @@ fn topic_name() -> TopicName {
 const PARTITIONS_AT_ONCE: i32 = 5_000;
 
 /// Makes the topic and the offsets topic, and waits until both serve.
-fn prepare(load: &mut Load, partitions: i32) {
+pub fn prepare(load: &mut Load, partitions: i32) {
     let topic = CreatableTopic::default()
         .with_name(topic_name())
         .with_num_partitions(partitions.min(PARTITIONS_AT_ONCE))

@@ -17,6 +17,11 @@ pub const SETTINGS: &[&str] = &[
     "num.partitions=1",
 ];
 
+/// For classic groups, whose members say themselves how often they beat; the first round waits for more members as
+/// long as it does where nothing is said.
+pub const CLASSIC_SETTINGS: &[&str] =
+    &["offsets.topic.num.partitions=8", "offsets.topic.replication.factor=1", "num.partitions=1"];
+
 /// One descriptor a member, and some.
 pub fn raise_descriptors() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

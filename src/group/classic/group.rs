@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
@@ -133,8 +134,8 @@ impl ClassicGroup {
         group.protocol = value.protocol.map(Rc::from);
         group.state = if value.members.is_empty() { State::Empty } else { State::Stable };
         let protocol = group.protocol.clone().unwrap_or_default();
-        for member in value.members {
-            group.load_member(member, &protocol);
+        for member in value.members.iter() {
+            group.load_member(member.clone(), &protocol);
         }
         // A leader that is no member would be a group that nobody can lead.
         let leader = value.leader.filter(|leader| group.members.contains(leader)).map(Rc::from);
@@ -170,33 +171,35 @@ impl ClassicGroup {
         });
     }
 
-    /// What a record says that is written now.
-    fn value(&self) -> GroupMetadataValue {
+    /// What a record says that is written now. `before` is of the last one: of members that are as they were then
+    /// nothing is copied, so that one static member which comes back to a large group costs little.
+    fn value(&self, before: Arc<Vec<MemberMetadata>>) -> GroupMetadataValue {
         let protocol = self.protocol.as_deref();
-        let members = self.members.iter().map(|member| MemberMetadata {
-            member_id: member.id.to_string(),
-            group_instance_id: member.instance.as_deref().map(str::to_owned),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            rebalance_timeout: member.rebalance_timeout_ms,
-            session_timeout: member.session_timeout_ms,
-            subscription: protocol.and_then(|name| member.metadata(name)).cloned().unwrap_or_default(),
-            assignment: member.assignment.clone(),
-        });
+        let mut members = before;
+        let stored = Arc::make_mut(&mut members);
+        stored.truncate(self.members.len());
+        for (place, member) in self.members.iter().enumerate() {
+            match stored.get_mut(place) {
+                Some(before) if member.is_stored_as(before, protocol) => {}
+                Some(before) => *before = member.stored(protocol),
+                None => stored.push(member.stored(protocol)),
+            }
+        }
         GroupMetadataValue {
             protocol_type: self.protocol_type.as_deref().unwrap_or_default().to_owned(),
             generation: self.generation,
             protocol: protocol.map(str::to_owned),
             leader: self.leader.as_deref().map(str::to_owned),
             current_state_timestamp: self.state_since_ms.unwrap_or(-1),
-            members: members.collect(),
+            members,
         }
     }
 
     /// The record of the group as it is now: stable, or empty.
     pub(super) fn write(&mut self) -> Record {
         assert!(matches!(self.state, State::Stable | State::Empty), "a round that runs is not written");
-        let value = self.value();
+        let before = self.written.take().map(|written| written.members).unwrap_or_default();
+        let value = self.value(before);
         self.written = Some(Box::new(value.clone()));
         Record::GroupMetadata(self.key(), Some(value))
     }
@@ -511,7 +514,7 @@ impl ClassicGroup {
         assert!(assigns || members().all(|member| member.sync.is_none()), "{id}: {:?}", self.state);
         assert!(self.state != State::Empty || self.members.is_empty(), "{id}");
         if let (State::Stable | State::Empty, Some(written)) = (self.state, &self.written) {
-            assert_eq!(**written, self.value(), "group {id} is not what was written");
+            assert_eq!(**written, self.value(Arc::default()), "group {id} is not what was written");
         }
         self.pending.check()
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 
 use super::super::{Ticket, bounds};
+use crate::protocol::stored::group::MemberMetadata;
 
 /// A protocol that a member can follow, with what it says under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,46 @@ impl Member {
     /// What its protocols take of that.
     pub fn protocol_bytes(&self) -> usize {
         self.protocols.iter().map(|own| own.name.len() + own.metadata.len()).sum()
+    }
+
+    /// What its group's record says of it, where the group follows `protocol`.
+    pub fn stored(&self, protocol: Option<&str>) -> MemberMetadata {
+        MemberMetadata {
+            member_id: self.id.to_string(),
+            group_instance_id: self.instance.as_deref().map(str::to_owned),
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            rebalance_timeout: self.rebalance_timeout_ms,
+            session_timeout: self.session_timeout_ms,
+            subscription: self.followed(protocol).cloned().unwrap_or_default(),
+            assignment: self.assignment.clone(),
+        }
+    }
+
+    /// Whether [`Member::stored`] would say the same.
+    pub fn is_stored_as(&self, stored: &MemberMetadata, protocol: Option<&str>) -> bool {
+        let MemberMetadata {
+            member_id,
+            group_instance_id,
+            client_id,
+            client_host,
+            rebalance_timeout,
+            session_timeout,
+            subscription,
+            assignment,
+        } = stored;
+        **member_id == *self.id
+            && group_instance_id.as_deref() == self.instance.as_deref()
+            && *client_id == self.client_id
+            && *client_host == self.client_host
+            && *rebalance_timeout == self.rebalance_timeout_ms
+            && *session_timeout == self.session_timeout_ms
+            && **subscription == **self.followed(protocol).unwrap_or(&Bytes::new())
+            && *assignment == self.assignment
+    }
+
+    fn followed(&self, protocol: Option<&str>) -> Option<&Bytes> {
+        self.metadata(protocol?)
     }
 
     /// About what it takes in its group's record, where the group follows `protocol`.

@@ -638,7 +638,7 @@ mod beside_classic_groups {
             generation: 7,
             protocol: (!members.is_empty()).then(|| "range".to_owned()),
             leader: members.first().map(|member| member.member_id.clone()),
-            members,
+            members: members.into(),
             ..GroupMetadataValue::default()
         };
         Record::GroupMetadata(GroupMetadataKey { group: GROUP.to_owned() }, Some(value))

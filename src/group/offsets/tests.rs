@@ -344,7 +344,7 @@ fn stable(fixture: &mut Fixture, group: &str, kind: &str) {
             generation: 4,
             protocol: Some("range".into()),
             leader: Some("m".into()),
-            members: vec![member],
+            members: vec![member].into(),
             ..GroupMetadataValue::default()
         };
         outcome.record(Record::GroupMetadata(GroupMetadataKey { group: group.to_owned() }, Some(value)));

@@ -5,6 +5,8 @@
 //! fields; in an older version a string has an i16 length, byte strings and arrays an i32 (-1 = null).
 //! Reading allocates no more than the bytes at hand allow. Tagged fields nobody here knows are skipped.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -206,6 +208,16 @@ impl Field for Uuid {
     fn read(input: &mut Input<'_>, _: Layout) -> Result<Self, StoredError> {
         let bytes = input.take(16, "a uuid")?;
         Ok(Uuid::from_bytes(bytes.try_into().expect("take gives the asked count")))
+    }
+}
+
+impl<T: Field> Field for Arc<T> {
+    fn write(&self, out: &mut Vec<u8>, layout: Layout) -> Result<(), StoredError> {
+        (**self).write(out, layout)
+    }
+
+    fn read(input: &mut Input<'_>, layout: Layout) -> Result<Self, StoredError> {
+        T::read(input, layout).map(Arc::new)
     }
 }
 

@@ -7,6 +7,8 @@
 //!
 //! Every version is read; a value is written in the version that Kafka 4.1 writes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::codec::{Field, Layout};
@@ -197,7 +199,8 @@ stored! {
         leader: Option<String>, 0..;
         /// Milliseconds; -1 for unknown.
         current_state_timestamp: i64 = -1, 2..;
-        members: Vec<MemberMetadata>, 0..;
+        /// Shared, so that a group which keeps what it wrote has no copy of its own.
+        members: Arc<Vec<MemberMetadata>>, 0..;
     }
 
     /// A member of a classic group.

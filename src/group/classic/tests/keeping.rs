@@ -1,5 +1,7 @@
 //! Records and restarts, and what offsets ask of a group.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::group::OffsetRetention;
 use crate::protocol::stored::group::{GroupMetadataValue, Record};
@@ -109,18 +111,46 @@ fn a_group_that_has_become_too_large_joins_anew_after_a_restart() {
     assert_eq!(fixture.joined(tickets[0]).members.len(), 2);
 }
 
+/// A group of thousands would copy all of them each time that one static member is restarted.
+#[test]
+fn a_static_member_that_comes_back_has_nothing_of_the_others_copied() {
+    let mut fixture = Fixture::new();
+    let ids = fixture.stable(&[fixed("a", ""), fixed("b", "")]);
+    let texts = |fixture: &Fixture| {
+        let Record::GroupMetadata(_, Some(value)) = fixture.classic().records().remove(0) else { panic!() };
+        let text = |at: usize| (value.members[at].member_id.clone(), value.members[at].member_id.as_ptr());
+        [text(0), text(1)]
+    };
+    let [a, b] = texts(&fixture);
+    let back = fixture.join_now(&fixed("a", ""), 9);
+    let [a_after, b_after] = texts(&fixture);
+    assert_eq!((&a.0, a_after.0.as_str()), (&ids[0], back.member_id.as_str()));
+    assert_eq!(b, b_after);
+}
+
+#[test]
+fn what_a_member_says_anew_is_written_where_all_else_is_as_it_was() {
+    let mut fixture = Fixture::new();
+    let ids = fixture.stable(&[subscribing(&["orders"])]);
+    let again = subscribing(&["bills"]).with_member_id(text(&ids[0]));
+    assert_eq!(fixture.stable(&[again]), ids);
+    let written = values(&fixture);
+    let stored = &written.last().and_then(Option::as_ref).expect("a stable group").members[0];
+    assert_eq!(stored.subscription, subscription(&["bills"]));
+}
+
 #[test]
 fn records_of_old_versions_lack_what_later_ones_have() {
     let mut fixture = Fixture::new();
     fixture.stable(&[joining("")]);
     let Record::GroupMetadata(_, Some(mut value)) = fixture.classic().records().remove(0) else { panic!() };
     value.current_state_timestamp = -1;
-    value.members[0].rebalance_timeout = -1;
+    Arc::make_mut(&mut value.members)[0].rebalance_timeout = -1;
     value.leader = Some("nobody".into());
     let group = ClassicGroup::from_record(value.clone(), GROUP.into());
     assert_eq!((group.state_since_ms, group.rebalance_timeout_ms()), (None, SESSION_MS as u64));
     assert_eq!(group.leader.as_deref(), Some(value.members[0].member_id.as_str()));
-    value.members.clear();
+    value.members = Arc::default();
     let group = ClassicGroup::from_record(value, GROUP.into());
     assert_eq!(group.offset_retention(), OffsetRetention::SinceCommit);
 }
@@ -131,9 +161,10 @@ fn a_stored_group_that_names_a_member_twice_has_it_once() {
     fixture.stable(&[fixed("i", "")]);
     let Record::GroupMetadata(_, Some(mut value)) = fixture.classic().records().remove(0) else { panic!() };
     let mut other = value.members[0].clone();
-    value.members.push(other.clone());
+    let members = Arc::make_mut(&mut value.members);
+    members.push(other.clone());
     other.member_id = "other".into();
-    value.members.push(other);
+    members.push(other);
     assert_eq!(ClassicGroup::from_record(value, GROUP.into()).members.len(), 1);
 }
 

@@ -230,7 +230,7 @@ fn group_metadata() -> BoxedStrategy<Record> {
                 protocol,
                 leader,
                 current_state_timestamp,
-                members,
+                members: members.into(),
             }
         },
     );
