@@ -115,7 +115,7 @@ def commits_of_many_members_that_are_sent_again():
     for member in range(EXCUSES_MAX + 1):
         ledger.take(member, committed(("t", member, 12), how="async"))
         ledger.take(member, committed(("t", member, 9), how="async"))
-        ledger.observed({("t", member): 9}, ledger.floor())
+        ledger.observed({("t", p): 9 for p in range(member + 1)}, ledger.floor())
     return ledger
 
 
