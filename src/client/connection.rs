@@ -279,16 +279,17 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    /// An answer that comes has all the time that a busy machine may take.
     fn options() -> ConnectionOptions {
         ConnectionOptions {
             client_id: "test".to_owned(),
             connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_millis(300),
+            request_timeout: Duration::from_secs(10),
         }
     }
 
     /// Opens a connection to a listener that answers any request with `answer` and then holds still.
-    fn open_against(answer: &'static [u8]) -> ClientError {
+    fn open_against(answer: &'static [u8], options: &ConnectionOptions) -> ClientError {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = std::thread::spawn(move || {
@@ -299,26 +300,27 @@ mod tests {
             // Ends when the client goes.
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        let error = Connection::open(&address, &options()).unwrap_err();
+        let error = Connection::open(&address, options).unwrap_err();
         server.join().unwrap();
         error
     }
 
     #[test]
     fn a_web_server_is_recognised() {
-        let error = open_against(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let error = open_against(b"HTTP/1.1 400 Bad Request\r\n\r\n", &options());
         assert!(error.to_string().ends_with("it speaks HTTP"), "{error}");
     }
 
     #[test]
     fn a_tls_port_is_recognised() {
-        let error = open_against(&[0x15, 3, 3, 0, 2, 2, 70]);
+        let error = open_against(&[0x15, 3, 3, 0, 2, 2, 70], &options());
         assert!(error.to_string().ends_with("it speaks TLS"), "{error}");
     }
 
     #[test]
     fn silence_ends_at_the_timeout() {
-        let error = open_against(b"\0\0");
+        let options = ConnectionOptions { request_timeout: Duration::from_millis(300), ..options() };
+        let error = open_against(b"\0\0", &options);
         assert!(matches!(error, ClientError::TimedOut { request: "ApiVersions", .. }), "{error}");
     }
 

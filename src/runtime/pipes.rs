@@ -387,7 +387,7 @@ mod tests {
             let file = patterned_file(16 << 20);
             let mut clients = Vec::new();
             let mut tasks = Vec::new();
-            let deadline = Instant::now() + 10 * PATIENCE;
+            let deadline = Instant::now() + 25 * PATIENCE;
             for _ in 0..PIPES_PER_CORE + 10 {
                 let (server, client) = connected().await;
                 clients.push(client);

@@ -5,7 +5,8 @@
 2. A committed offset never moves back by itself, and no commit that was acknowledged is lost. A member's own doing
    is another matter: librdkafka sends an asynchronous commit again that was under way when the connection broke,
    behind the newer ones that it has sent meanwhile; franz-go gives one up for the next, which may come by another
-   connection and so before it. What is found then is the very offset of that commit, and it happens seldom.
+   connection and so before it. What is found then are the very offsets of that commit, in as many partitions as it
+   has, and few commits do so.
 3. Every record is delivered to some member at least once.
 4. After everything stopped, lag is zero: what is committed is the end of the log.
 
@@ -14,7 +15,7 @@ Partitions are pairs (topic, number). An owner is a member by its name, or by it
 """
 
 TELLS_WITHIN_MS = 10_000
-EXCUSES_MAX = 3  # for offsets that a member itself moved back, in one group
+EXCUSES_MAX = 3  # commits by which members themselves moved offsets back, in one group
 
 
 class Ledger:
@@ -28,7 +29,8 @@ class Ledger:
         self.committed = {}  # partition -> the offset that was observed last
         self.acknowledged = {}  # partition -> the highest offset whose commit was acknowledged
         self.by_member = {}  # (member, partition) -> the same of that member
-        self.overtaken = {}  # partition -> old commits that came, or may come, behind newer ones: (offset, when)
+        # partition -> old commits that came, or may come, behind newer ones: (offset, when it was told, by whom)
+        self.overtaken = {}
         self.moved_back = []  # (partition, from, to, when): wrong unless a member did it just then
         self.counts = {"assigned": 0, "records": 0, "committed": 0, "refused": 0, "unsaid": 0, "observed": 0,
                        "excused": 0}
@@ -58,7 +60,8 @@ class Ledger:
             self.counts["unsaid" if error == "unsaid" else "refused" if error else "committed"] += 1
             for topic, partition, offset in event["offsets"]:
                 if error == "context canceled":
-                    self.overtaken.setdefault((topic, partition), []).append((offset, event.get("at", 0)))
+                    told = (offset, event.get("at", 0), member)
+                    self.overtaken.setdefault((topic, partition), []).append(told)
                 elif not error:
                     self.was_committed(member, event["how"], (topic, partition), offset, event.get("at", 0))
         elif kind == "left":
@@ -68,7 +71,7 @@ class Ledger:
         before = self.by_member.get((member, at), -1)
         if how == "async" and offset < before:
             # Which of the two came last is seen in what is committed.
-            self.overtaken.setdefault(at, []).append((offset, when))
+            self.overtaken.setdefault(at, []).append((offset, when, member))
         else:
             self.by_member[member, at] = offset
             self.acknowledged[at] = max(offset, self.acknowledged.get(at, -1))
@@ -94,7 +97,7 @@ class Ledger:
         self.complain(f"{shown(overlap[0])} was given to {overlap[2]} while {overlap[1]} had it")
 
     def claim(self, owner, partitions, generation):
-        if generation is None or generation < 0:  # not a member at this moment
+        if generation is None or generation <= 0:  # not a member at this moment; librdkafka says 0 then
             return
         for partition in partitions:
             first = self.claims.setdefault((partition, generation), owner)
@@ -120,14 +123,15 @@ class Ledger:
             found = committed.get(at, -1)
             if found < least:
                 self.moved_back.append((at, least, found, when))
-                if self.was_overtaken(at, found, when):
+                if self.told_of(at, found, when) is not None:
                     self.reset({at: found})
         self.committed.update(committed)
 
-    def was_overtaken(self, at, found, when):
-        """The member may tell a little later than it is seen."""
-        return any(offset == found and abs(when - told) < TELLS_WITHIN_MS
-                   for offset, told in self.overtaken.get(at, ()))
+    def told_of(self, at, found, when):
+        """The overtaken commit that explains what is found, as when it was told and by whom; None if there is none.
+        The member may tell a little later than it is seen."""
+        return next(((told, member) for offset, told, member in self.overtaken.get(at, ())
+                     if offset == found and abs(when - told) < TELLS_WITHIN_MS), None)
 
     def reset(self, offsets):
         """Offsets were set on purpose."""
@@ -146,14 +150,15 @@ class Ledger:
             self.complain_of(overlap)
         excused = set()
         for at, least, found, when in self.moved_back:
-            if self.was_overtaken(at, found, when):
-                excused.add((at, found))
+            told = self.told_of(at, found, when)
+            if told is not None:
+                excused.add(told)
             else:
                 self.complain(f"the committed offset of {shown(at)} moved back from {least} to {found}")
         self.overlaps, self.moved_back = [], []
         self.counts["excused"] += len(excused)
         if self.counts["excused"] > EXCUSES_MAX:
-            self.complain(f"{self.counts['excused']} committed offsets were moved back by members")
+            self.complain(f"{self.counts['excused']} commits of members moved offsets back")
 
     def close(self, ends, committed):
         """Holds the account against the ends of the partitions and what is committed when all is still."""

@@ -104,9 +104,18 @@ def a_loss_after_a_commit_that_was_sent_again_was_followed():
 def commits_that_are_sent_again_and_again():
     ledger = Ledger()
     for number in range(EXCUSES_MAX + 1):
-        ledger.take("a", committed(("t", 0, 100 * number + 12), how="async"))
-        ledger.take("a", committed(("t", 0, 100 * number + 9), how="async"))
+        ledger.take("a", committed(("t", 0, 100 * number + 12), how="async", at=number))
+        ledger.take("a", committed(("t", 0, 100 * number + 9), how="async", at=number))
         ledger.observed({T0: 100 * number + 9}, ledger.floor())
+    return ledger
+
+
+def commits_of_many_members_that_are_sent_again():
+    ledger = Ledger()
+    for member in range(EXCUSES_MAX + 1):
+        ledger.take(member, committed(("t", member, 12), how="async"))
+        ledger.take(member, committed(("t", member, 9), how="async"))
+        ledger.observed({("t", p): 9 for p in range(member + 1)}, ledger.floor())
     return ledger
 
 
@@ -204,11 +213,23 @@ def fine_a_commit_that_was_sent_again_and_came_first():
 def fine_as_many_excuses_as_there_may_be():
     ledger = Ledger()
     for number in range(EXCUSES_MAX):
-        ledger.take("a", committed(("t", 0, 100 * number + 12), how="async"))
-        ledger.take("a", committed(("t", 0, 100 * number + 9), how="async"))
+        ledger.take("a", committed(("t", 0, 100 * number + 12), how="async", at=number))
+        ledger.take("a", committed(("t", 0, 100 * number + 9), how="async", at=number))
         for _ in range(3):  # it is seen as long as nothing follows
             ledger.observed({T0: 100 * number + 9}, ledger.floor())
     return ledger
+
+
+def fine_a_commit_of_many_partitions_that_is_sent_again():
+    partitions = range(EXCUSES_MAX + 6)
+    ledger = history(("a", committed(*(("t", p, 12) for p in partitions), how="async", at=1)),
+                     ("a", committed(*(("t", p, 9) for p in partitions), how="async", at=2)))
+    ledger.observed({("t", p): 9 for p in partitions}, ledger.floor())
+    return ledger
+
+
+def fine_who_is_no_member_at_this_moment():
+    return history(("a", assigned(T0, generation=0)), ("b", assigned(T0, generation=0)))
 
 
 def fine_a_static_member_that_returns():
@@ -245,7 +266,8 @@ WRONG = {
     a_loss_beside_a_commit_that_was_sent_again: "the committed offset of t-0 moved back from 12 to 10",
     a_loss_beside_a_commit_that_was_given_up: "the committed offset of t-0 moved back from 15 to 12",
     a_loss_after_a_commit_that_was_sent_again_was_followed: "the committed offset of t-0 moved back from 15 to 12",
-    commits_that_are_sent_again_and_again: f"{EXCUSES_MAX + 1} committed offsets were moved back by members",
+    commits_that_are_sent_again_and_again: f"{EXCUSES_MAX + 1} commits of members moved offsets back",
+    commits_of_many_members_that_are_sent_again: f"{EXCUSES_MAX + 1} commits of members moved offsets back",
     a_refused_commit_that_counts: "the committed offset of t-0 moved back from 12 to 9",
     a_commit_of_another_member_that_returns: "the committed offset of t-0 moved back from 12 to 9",
     an_acknowledged_commit_that_is_lost: "the committed offset of t-0 moved back from 12 to 11",

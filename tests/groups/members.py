@@ -103,7 +103,7 @@ class Member:
         self.process.wait()
         self.reader.join(10)
 
-    def leave(self, seconds=20):
+    def leave(self, seconds=40):
         """Leaves the group in order; the process has to end well."""
         self.dismissed = True
         self.go_on()

@@ -103,9 +103,9 @@ fn error(answer: &Value) -> i64 {
     answer["errorCode"].as_i64().expect("an error code")
 }
 
-/// A JoinGroup whose metadata is `bytes` long.
+/// A JoinGroup whose metadata is `bytes` long. No session ends meanwhile.
 fn joining(group: &str, member: &str, bytes: usize) -> Value {
-    json!({"groupId": group, "sessionTimeoutMs": 30_000, "rebalanceTimeoutMs": 2_000, "memberId": member,
+    json!({"groupId": group, "sessionTimeoutMs": 300_000, "rebalanceTimeoutMs": 2_000, "memberId": member,
         "protocolType": "consumer", "protocols": [{"name": "range", "metadata": hex(&vec![0; bytes])}]})
 }
 

@@ -72,7 +72,7 @@ impl World {
     pub fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
         let tree = json!({"replicaId": -1, "topics": [{"name": topic, "partitions": [
             {"partitionIndex": partition, "timestamp": -1}]}]});
-        for _ in 0..200 {
+        for _ in 0..1_500 {
             let answer = self.ask("ListOffsets", 7, &tree)?;
             let found = &answer["topics"][0]["partitions"][0];
             if found["errorCode"] == 0 {

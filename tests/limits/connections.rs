@@ -27,7 +27,7 @@ fn keeps_to(key: &str) {
     // Those that are in stay in, and one that leaves makes room.
     assert!(open.iter_mut().all(answers));
     open.pop();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while admitted(&broker).is_none() {
         assert!(Instant::now() < deadline, "the place of a closed connection stays taken");
         std::thread::sleep(Duration::from_millis(20));
@@ -103,7 +103,7 @@ fn a_limit_that_is_changed_counts_for_the_next_connection() {
 fn an_idle_connection_is_closed_and_one_that_talks_is_not() {
     let _turn = turn();
     let directory = scratch("limits-idle-connections");
-    let broker = Thalweg::start(&directory, &["connections.max.idle.ms=1500"]);
+    let broker = Thalweg::start(&directory, &["connections.max.idle.ms=4000"]);
     create(&mut connect(&broker), "t", 1, &[]);
     let mut silent = connect(&broker);
     let mut quiet = connect(&broker);
@@ -112,7 +112,7 @@ fn an_idle_connection_is_closed_and_one_that_talks_is_not() {
     let mut talking = connect(&broker);
     let mut waiting = connect(&broker);
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(4_500) {
+    while began.elapsed() < Duration::from_secs(12) {
         assert!(answers(&mut talking));
         let answer = waiting.call("Fetch", FETCH, &fetch("t", &[0], 500)).body();
         assert_eq!(record_bytes(&answer), [0], "{answer}");
@@ -120,7 +120,7 @@ fn an_idle_connection_is_closed_and_one_that_talks_is_not() {
     for idle in [&mut silent, &mut quiet] {
         idle.stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
         let closed = idle.stream.read(&mut [0]);
-        assert!(matches!(closed, Ok(0)), "an idle connection is open after 4.5 s: {closed:?}");
+        assert!(matches!(closed, Ok(0)), "an idle connection is open after 12 s: {closed:?}");
     }
 }
 

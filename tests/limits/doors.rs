@@ -21,6 +21,9 @@ const LISTENERS: &str = "listeners";
 const MAP: &str = "listener.security.protocol.map";
 const ADVERTISED: &str = "advertised.listeners=PLAINTEXT://ADDRESS";
 
+/// What a listener or a connection that goes may take for it on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -57,7 +60,7 @@ fn is_open(address: SocketAddr) -> bool {
 
 /// The kernel may end a listening socket a moment after it was closed.
 fn is_refused_soon(address: SocketAddr) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(3);
+    let deadline = Instant::now() + SOON;
     while TcpStream::connect(address).is_ok() {
         if Instant::now() > deadline {
             return false;
@@ -69,7 +72,7 @@ fn is_refused_soon(address: SocketAddr) -> bool {
 
 /// Whether the broker ends a connection on which nothing is due.
 fn is_closed_soon(connection: &mut Connection) -> bool {
-    connection.stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a timeout");
+    connection.stream.set_read_timeout(Some(SOON)).expect("a timeout");
     match connection.stream.read(&mut [0]) {
         Ok(read) => read == 0,
         Err(error) => is_close(&error),
@@ -215,7 +218,7 @@ fn another_address_of_a_listener_counts_from_the_next_start_on() {
     broker.restart();
     assert_eq!(broker.address, plaintext, "the port file has the dynamic listener");
     assert!(is_open(new) && is_open(plaintext));
-    assert!(TcpStream::connect(old).is_err() && TcpStream::connect(before).is_err());
+    assert!(is_refused_soon(old) && is_refused_soon(before));
     assert!(advertised(new).iter().all(|place| place.1 == i64::from(new.port())));
 }
 
@@ -248,7 +251,7 @@ fn a_port_that_is_in_use_is_told_and_tried_again() {
 
 /// Three connections that are served, as soon as there is room for all of them.
 fn three(address: SocketAddr) -> Vec<Connection> {
-    let deadline = Instant::now() + Duration::from_secs(3);
+    let deadline = Instant::now() + SOON;
     loop {
         let mut open: Vec<Connection> = (0..3).map(|_| connect_to(address)).collect();
         if open.iter_mut().all(answers) {

@@ -308,7 +308,13 @@ pub const CASES: &[Case] = &[
             json!([{"name": "consumer.heartbeat.interval.ms", "configOperation": 0, "value": "6000"}]);
         let resources = json!([{"resourceType": 32, "resourceName": group, "configs": configs}]);
         pair.prepare("IncrementalAlterConfigs", 1, json!({"resources": resources, "validateOnly": false}));
-        thread::sleep(Duration::from_millis(300));
-        pair.both(API, v, join(&group, "a", &["t"]));
+        // Kafka's coordinator hears of it later. A member may join again, as if it had not had the answer.
+        let joins = join(&group, "a", &["t"]);
+        let began = Instant::now();
+        while pair.prepare(API, v, joins.clone()).iter().any(|answer| answer["heartbeatIntervalMs"] != 6000) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{group} does not have its own interval");
+            thread::sleep(Duration::from_millis(20));
+        }
+        pair.both(API, v, joins);
     }),
 ];

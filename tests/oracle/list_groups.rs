@@ -9,6 +9,7 @@ use crate::pair::Pair;
 
 pub const API: &str = "ListGroups";
 
+/// Kafka answers a join before the new group is committed, and does not list it until then.
 fn listed(pair: &mut Pair, version: i16, tree: Value) {
     let prefix = pair.name("");
     let own = |answer: &Value| {
@@ -17,8 +18,10 @@ fn listed(pair: &mut Pair, version: i16, tree: Value) {
         groups.retain(|group| group["groupId"].as_str().is_some_and(|id| id.starts_with(&prefix)));
         answer
     };
-    let answers = pair.prepare(API, version, tree);
-    pair.compared_as(API, version, answers.each_ref().map(own));
+    pair.settles_by(|pair| {
+        let answers = pair.prepare(API, version, tree.clone());
+        pair.compared_as(API, version, answers.each_ref().map(own));
+    });
 }
 
 fn groups(pair: &mut Pair) {

@@ -13,6 +13,8 @@ use crate::harness::schema::hex;
 use crate::harness::{Batch, message};
 
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a change may take to reach every part of a broker.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
 /// Errors, none among them, whose answer to a join names a member's id: MEMBER_ID_REQUIRED, FENCED_INSTANCE_ID.
 const NAMES_A_MEMBER: [i16; 3] = [0, 79, 82];
@@ -197,12 +199,19 @@ impl Pair {
     }
 
     /// What both say once a change has reached every part of them: asks until the answers are equal, but
-    /// not for long.
+    /// not for ever.
     pub fn settles(&mut self, api: &str, version: i16, tree: Value) {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        self.settles_by(|pair| {
+            pair.both(api, version, tree.clone());
+        });
+    }
+
+    /// Takes comparisons again until they show no difference, but not for ever.
+    pub fn settles_by(&mut self, compare: impl Fn(&mut Pair)) {
+        let deadline = Instant::now() + SETTLES_WITHIN;
         let before = self.differences.len();
         loop {
-            self.both(api, version, tree.clone());
+            compare(self);
             if self.differences.len() == before || Instant::now() > deadline {
                 return;
             }
@@ -438,8 +447,11 @@ impl Pair {
             while side.call("Metadata", 12, &tree).body()["topics"][0]["errorCode"] == 0 {
                 thread::sleep(PAUSE);
             }
+            while side.serves(name, 1) {
+                thread::sleep(PAUSE);
+            }
         }
-        // Kafka's replicas follow its metadata cache.
+        // What else Kafka does with a topic that is gone follows its metadata cache.
         thread::sleep(10 * PAUSE);
     }
 

@@ -697,6 +697,7 @@ mod tests {
 
     #[test]
     fn an_idle_core_sleeps() {
+        const IDLE_CPU_MAX: Duration = Duration::from_millis(5);
         let used = run(&RuntimeOptions { cores: vec![0, 1], name: "test".into() }, || async {
             let event = Rc::new(EventFd::make().unwrap().0);
             let mut waiting: Vec<_> = (0..10_000).map(|_| poll(event.clone(), libc::POLLIN)).collect();
@@ -704,12 +705,21 @@ mod tests {
                 let _ = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
             }
             glommio::timer::sleep(Duration::from_millis(50)).await;
-            let before = thread_cpu();
-            glommio::timer::sleep(Duration::from_millis(1000)).await;
-            thread_cpu() - before
+            // The best of a few windows: what the machine does besides can cost a core time in one of them, and
+            // one that does not sleep uses it in all.
+            let mut least = Duration::MAX;
+            for _ in 0..5 {
+                let before = thread_cpu();
+                glommio::timer::sleep(Duration::from_millis(1000)).await;
+                least = least.min(thread_cpu() - before);
+                if least < IDLE_CPU_MAX {
+                    break;
+                }
+            }
+            least
         })
         .unwrap();
-        assert!(used.iter().all(|used| *used < Duration::from_millis(5)), "{used:?} of a second");
+        assert!(used.iter().all(|used| *used < IDLE_CPU_MAX), "{used:?} of a second");
     }
 
     fn thread_cpu() -> Duration {

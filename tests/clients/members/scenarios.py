@@ -57,7 +57,7 @@ def lives(kind):
         dying = group.start(client)
         group.settle(first, leaving, dying)
         group.write(60)
-        leaving.leave()
+        leaving.leave(30)  # and 20 s more: its session would take longer
         group.settle(first, dying, seconds=20)
         group.ledger.polite = False
         dying.kill()
@@ -83,7 +83,7 @@ def unpolled(kind):
         group.settle(first, pausing)
         group.write(40)
         group.ledger.polite = False
-        pausing.send("pause 7000")
+        pausing.send("pause 12000")
         group.wait("the pausing member is left out", lambda: first.owned == group.all_partitions())
         group.write(40)
         group.settle(first, pausing)
