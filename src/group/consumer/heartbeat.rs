@@ -223,6 +223,8 @@ impl Groups {
             }
             check_state(member, request)?;
         }
+        // Who comes back under its id with an instance that is new is the member that it was.
+        let member = member.or_else(|| group.members.get(&*request.member_id));
         admitted.profile = match member {
             Some(member) => member.profile.after(request, client),
             None => Profile::default().after(request, client),
