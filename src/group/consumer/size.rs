@@ -11,9 +11,12 @@ use crate::group::{bounds, held};
 use crate::protocol::api_error::ApiError;
 
 /// What a member takes by itself: all but its topics and its expression, which others may share. Its id is in
-/// three records of the group, which are written together when the log is shortened.
+/// three records of the group, which are written together when the log is shortened; the names of its protocols are
+/// in the group's counts besides.
 pub fn own_bytes(id: &str, profile: &Profile) -> usize {
-    bounds::MEMBER_OVERHEAD_BYTES + 3 * id.len() + texts_bytes(profile)
+    let classic = profile.classic.iter().flat_map(|classic| &classic.supported_protocols);
+    let protocol_names: usize = classic.map(|own| own.name.len()).sum();
+    bounds::MEMBER_OVERHEAD_BYTES + 3 * id.len() + texts_bytes(profile) + protocol_names
 }
 
 /// What a list of topic names takes.
@@ -128,6 +131,11 @@ impl ConsumerGroup {
         assert_eq!(self.bytes.get(), counted, "{}", self.id);
         let assigned: usize = self.targets.values().map(|target| assignment_bytes(target)).sum();
         assert_eq!(self.assigned_bytes.get(), assigned, "{}", self.id);
+        let mut protocols = ahash::AHashMap::<String, usize>::default();
+        for name in self.members.values().flat_map(|member| member.profile.protocol_names()) {
+            *protocols.entry(name.to_owned()).or_default() += 1;
+        }
+        assert_eq!(self.protocols, protocols, "{}", self.id);
     }
 }
 

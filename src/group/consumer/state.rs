@@ -48,6 +48,8 @@ pub struct ConsumerGroup {
     pub(in crate::group) topics: AHashMap<Arc<str>, SubscriptionCount>,
     assignors: AHashMap<String, usize>,
     classic_members: usize,
+    /// How many of those can follow each protocol.
+    pub(super) protocols: AHashMap<String, usize>,
     /// Each subscription that a member has, so that equal ones share their memory.
     pub(super) subscriptions: AHashMap<Names, usize>,
     /// What clients make it keep.
@@ -93,6 +95,7 @@ impl ConsumerGroup {
             topics: AHashMap::default(),
             assignors: AHashMap::default(),
             classic_members: 0,
+            protocols: AHashMap::default(),
             subscriptions: AHashMap::default(),
             bytes: Held::default(),
             assigned_bytes: Held::default(),
@@ -143,6 +146,11 @@ impl ConsumerGroup {
     /// How many members joined by the classic protocol.
     pub fn classic_member_count(&self) -> usize {
         self.classic_members
+    }
+
+    /// Whether every classic member can follow the protocol.
+    pub fn is_protocol_of_all(&self, name: &str) -> bool {
+        self.protocols.get(name).copied().unwrap_or(0) == self.classic_members
     }
 
     pub fn member(&self, id: &str) -> Option<&Member> {
@@ -264,6 +272,9 @@ impl ConsumerGroup {
         if let Some(assignor) = &profile.assignor {
             *self.assignors.entry(assignor.clone()).or_default() += 1;
         }
+        for protocol in profile.protocol_names() {
+            *self.protocols.entry(protocol.to_owned()).or_default() += 1;
+        }
         for topic in profile.topics.iter() {
             self.topics.entry(topic.clone()).or_default().by_name += 1;
         }
@@ -281,14 +292,9 @@ impl ConsumerGroup {
     fn uncount(&mut self, id: &str, profile: &Profile) {
         self.bytes -= own_bytes(id, profile);
         if let Some(assignor) = &profile.assignor {
-            let count = self.assignors.get_mut(assignor).map_or(0, |count| {
-                *count -= 1;
-                *count
-            });
-            if count == 0 {
-                self.assignors.remove(assignor);
-            }
+            discount(&mut self.assignors, assignor);
         }
+        profile.protocol_names().into_iter().for_each(|protocol| discount(&mut self.protocols, protocol));
         for topic in profile.topics.iter() {
             self.recount_topic(topic, |count| count.by_name = count.by_name.saturating_sub(1));
         }
@@ -372,5 +378,14 @@ impl ConsumerGroup {
                 self.recount_topic(topic, |count| count.by_regex = count.by_regex.saturating_sub(1));
             }
         }
+    }
+}
+
+/// Takes one from a count, which goes with its last.
+fn discount(counts: &mut AHashMap<String, usize>, name: &str) {
+    let Some(count) = counts.get_mut(name) else { return };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(name);
     }
 }
