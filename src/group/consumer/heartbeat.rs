@@ -390,6 +390,7 @@ impl Groups {
         let Groups { groups, timers, .. } = self;
         let Some(Group::Consumer(group)) = groups.get_mut(group) else { return };
         let timeouts = group.timeouts(context);
+        group.regexes.loaded();
         for member in group.members.values() {
             // Who has sent a heartbeat since the replay has a session, and a time to revoke by where it was told
             // to since.

@@ -34,6 +34,11 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Names {
     names.into_iter().map(Arc::from).collect()
 }
 
+/// Whether they are equal; looks at no name where they are one.
+pub fn same_names(one: &Names, other: &Names) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 /// A member of a consumer group.
 #[derive(Clone, Debug)]
 pub struct Member {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::member::{LEAVE_EPOCH, Member, Names, Profile, Progress};
+use super::member::{LEAVE_EPOCH, Member, Names, Profile, Progress, same_names};
 use super::owners::{Owners, Seat};
 use super::records;
-use super::regexes::Regexes;
+use super::regexes::{Regexes, Resolved};
 use super::size::{assignment_bytes, expression_bytes, names_bytes, own_bytes};
 use super::target::Computing;
 use crate::group::assignors::{Assignment, SubscriptionType};
@@ -50,7 +50,8 @@ pub struct ConsumerGroup {
     classic_members: usize,
     /// How many of those can follow each protocol.
     pub(super) protocols: AHashMap<String, usize>,
-    /// Each subscription that a member has, so that equal ones share their memory.
+    /// Each list of topics that members name or expressions matched, with how many do, so that equal ones share their
+    /// memory.
     pub(super) subscriptions: AHashMap<Names, usize>,
     /// What clients make it keep.
     pub(super) bytes: Held,
@@ -221,7 +222,7 @@ impl ConsumerGroup {
             Record::ConsumerGroupRegularExpression(key, value) => {
                 let resolved = value.map(|value| {
                     let topics = super::member::names(value.topics.iter().map(String::as_str));
-                    super::regexes::Resolved { topics, version: value.version, timestamp_ms: value.timestamp }
+                    Resolved { topics, version: value.version, timestamp_ms: value.timestamp }
                 });
                 self.set_resolved(&key.regular_expression, resolved);
             }
@@ -365,20 +366,41 @@ impl ConsumerGroup {
         self.release_instance(id, &member.profile);
     }
 
-    fn set_resolved(&mut self, regex: &str, resolved: Option<super::regexes::Resolved>) {
-        if let Some(resolved) = &resolved {
-            self.bytes += names_bytes(&resolved.topics);
-            for topic in resolved.topics.iter() {
-                self.topics.entry(topic.clone()).or_default().by_regex += 1;
+    /// Puts or takes what an expression matched; true where that is not what it matched before, or nothing. Where
+    /// the topics stay the same it costs no more than to see that.
+    pub(super) fn set_resolved(&mut self, regex: &str, resolved: Option<Resolved>) -> bool {
+        let before = self.regexes.resolution(regex).map(|before| before.topics.clone());
+        let resolved = match (resolved, &before) {
+            (Some(resolved), Some(before)) if same_names(before, &resolved.topics) => {
+                self.regexes.set_resolved(regex, Some(Resolved { topics: before.clone(), ..resolved }));
+                return false;
             }
-        }
-        if let Some(before) = self.regexes.set_resolved(regex, resolved) {
-            self.bytes -= names_bytes(&before.topics);
-            for topic in before.topics.iter() {
-                self.recount_topic(topic, |count| count.by_regex = count.by_regex.saturating_sub(1));
+            (resolved, _) => {
+                resolved.map(|resolved| Resolved { topics: self.share(resolved.topics), ..resolved })
             }
+        };
+        let after = resolved.as_ref().map(|resolved| resolved.topics.clone()).unwrap_or_default();
+        self.regexes.set_resolved(regex, resolved);
+        let unresolved = Names::default();
+        for topic in without(&after, before.as_ref().unwrap_or(&unresolved)) {
+            self.topics.entry(topic.clone()).or_default().by_regex += 1;
         }
+        let Some(before) = before else { return !after.is_empty() };
+        for topic in without(&before, &after) {
+            self.recount_topic(topic, |count| count.by_regex = count.by_regex.saturating_sub(1));
+        }
+        self.unshare(&before);
+        true
     }
+}
+
+/// The names that are not among the others.
+fn without<'a>(names: &'a Names, others: &'a Names) -> impl Iterator<Item = &'a Arc<str>> {
+    let mut others = others.iter().peekable();
+    names.iter().filter(move |name| {
+        while others.next_if(|other| other < name).is_some() {}
+        others.peek() != Some(name)
+    })
 }
 
 /// Takes one from a count, which goes with its last.
