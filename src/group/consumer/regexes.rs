@@ -357,7 +357,7 @@ impl Groups {
     /// computation, whose result is there at once.
     fn take_resolved(&mut self, mut resolution: Resolution, context: &Context<'_>, outcome: &mut Outcome) {
         let Groups { groups, consumers, .. } = self;
-        let Some(Group::Consumer(group)) = groups.get_mut(&*resolution.group) else { return };
+        let Some(Group::Consumer(group)) = groups.get_mut(&resolution.group) else { return };
         let is_awaited = |running: &Arc<()>| Arc::ptr_eq(running, &resolution.token);
         if !group.regexes.refreshing.as_ref().is_some_and(is_awaited) {
             return;

@@ -36,9 +36,9 @@ impl Sweep {
         self.gone.groups.len()
     }
 
-    /// The topics that are left of the group that is looked at for what has expired.
-    pub fn topics_to_look_at(&self) -> usize {
-        self.expiry.rest.topics.len()
+    /// The topics that the walk for what has expired has passed over in the group that it is in.
+    pub fn topics_passed_over(&self) -> usize {
+        self.expiry.place.passed_over
     }
 }
 
@@ -47,16 +47,17 @@ impl Sweep {
 struct Expiry {
     /// Those that are left.
     groups: Vec<Rc<str>>,
-    rest: Rest,
+    place: Place,
 }
 
-/// What is left of a group that is too large for one step.
+/// How far the walk is in a group that is too large for one step. Where others commit or delete between the steps,
+/// some topics may be looked at twice and some in the next walk alone.
 #[derive(Debug, Default)]
-struct Rest {
-    /// Names of its own, as one that is held twice would not go with its last offset.
-    topics: Vec<Box<str>>,
-    /// Some of what was looked at stays.
-    keeps: bool,
+struct Place {
+    /// Topics that were looked at and stay.
+    passed_over: usize,
+    /// A step before this one looked at some of the group.
+    is_begun: bool,
 }
 
 /// A walk over all groups for the offsets of topics that are gone.
@@ -167,7 +168,7 @@ impl Groups {
     pub(in crate::group) fn expire_offsets(&mut self, context: &Context<'_>, outcome: &mut Outcome) {
         let mut budget = LOOKED_AT_PER_STEP;
         let forgotten = self.forget_gone(&mut budget, outcome);
-        let Expiry { mut groups, mut rest } = std::mem::take(&mut self.offsets.sweep.expiry);
+        let Expiry { mut groups, mut place } = std::mem::take(&mut self.offsets.sweep.expiry);
         if forgotten && groups.is_empty() {
             groups.extend(self.groups.keys().cloned());
         }
@@ -177,28 +178,28 @@ impl Groups {
         {
             budget -= 1;
             if let Some(group) = self.groups.get(id)
-                && !self.expire_group(id, group, &mut rest, context, &mut budget, outcome)
+                && !self.expire_group(id, group, &mut place, context, &mut budget, outcome)
             {
                 break;
             }
             groups.pop();
-            rest = Rest::default();
+            place = Place::default();
         }
         let wait_ms = match forgotten && groups.is_empty() {
             true => context.settings.offsets_retention_check_interval_ms.max(1),
             false => 0,
         };
         self.timers.set(Timer::Expiry, context.now.ticks_ms + wait_ms);
-        self.offsets.sweep.expiry = Expiry { groups, rest };
+        self.offsets.sweep.expiry = Expiry { groups, place };
     }
 
-    /// Returns false where the group has to be looked at again, from `rest` on, because a step does no more than it
+    /// Returns false where the group has to be looked at again, from `place` on, because a step does no more than it
     /// may.
     fn expire_group(
         &self,
         id: &Rc<str>,
         group: &Group,
-        rest: &mut Rest,
+        place: &mut Place,
         context: &Context<'_>,
         budget: &mut usize,
         outcome: &mut Outcome,
@@ -229,30 +230,24 @@ impl Groups {
             }
             Some(keeps)
         };
-        if rest.topics.is_empty() {
-            let mut topics = topics.iter();
-            while let Some((topic, partitions)) = topics.next() {
-                let Some(keeps) = expire(topic, partitions) else {
-                    let left = std::iter::once(topic).chain(topics.map(|(topic, _)| topic));
-                    rest.topics = left.map(|topic| Box::from(&**topic)).collect();
-                    return false;
-                };
-                rest.keeps |= keeps;
-            }
-            if !rest.keeps && group.is_empty() {
-                group.tombstones(id).into_iter().for_each(|record| outcome.record(record));
-            }
-            return true;
-        }
-        while let Some(topic) = rest.topics.last() {
-            let Some(keeps) = topics.get(&**topic).map_or(Some(false), |of| expire(topic, of)) else {
+        for (topic, partitions) in topics.iter().skip(place.passed_over) {
+            let Some(keeps) = expire(topic, partitions) else {
+                place.is_begun = true;
                 return false;
             };
-            rest.keeps |= keeps;
-            rest.topics.pop();
+            place.passed_over += usize::from(keeps);
         }
-        // Where nothing stays it is looked at anew when all that is deleted: the group may go then.
-        rest.keeps
+        if place.passed_over > 0 {
+            return true;
+        }
+        if std::mem::take(place).is_begun {
+            // It is looked at anew when all that is deleted: it may go then.
+            return false;
+        }
+        if group.is_empty() {
+            group.tombstones(id).into_iter().for_each(|record| outcome.record(record));
+        }
+        true
     }
 }
 
