@@ -38,7 +38,7 @@ impl Sweep {
 
     /// The topics that the walk for what has expired has passed over in the group that it is in.
     pub fn topics_passed_over(&self) -> usize {
-        self.expiry.place.passed_over
+        self.expiry.passed_over
     }
 }
 
@@ -47,17 +47,9 @@ impl Sweep {
 struct Expiry {
     /// Those that are left.
     groups: Vec<Rc<str>>,
-    place: Place,
-}
-
-/// How far the walk is in a group that is too large for one step. Where others commit or delete between the steps,
-/// some topics may be looked at twice and some in the next walk alone.
-#[derive(Debug, Default)]
-struct Place {
-    /// Topics that were looked at and stay.
+    /// Topics of the last of them that were looked at and stay, where that is too large for one step. Where others
+    /// commit or delete between the steps, some topics may be looked at twice and some in the next walk alone.
     passed_over: usize,
-    /// A step before this one looked at some of the group.
-    is_begun: bool,
 }
 
 /// A walk over all groups for the offsets of topics that are gone.
@@ -168,7 +160,7 @@ impl Groups {
     pub(in crate::group) fn expire_offsets(&mut self, context: &Context<'_>, outcome: &mut Outcome) {
         let mut budget = LOOKED_AT_PER_STEP;
         let forgotten = self.forget_gone(&mut budget, outcome);
-        let Expiry { mut groups, mut place } = std::mem::take(&mut self.offsets.sweep.expiry);
+        let Expiry { mut groups, mut passed_over } = std::mem::take(&mut self.offsets.sweep.expiry);
         if forgotten && groups.is_empty() {
             groups.extend(self.groups.keys().cloned());
         }
@@ -178,28 +170,28 @@ impl Groups {
         {
             budget -= 1;
             if let Some(group) = self.groups.get(id)
-                && !self.expire_group(id, group, &mut place, context, &mut budget, outcome)
+                && !self.expire_group(id, group, &mut passed_over, context, &mut budget, outcome)
             {
                 break;
             }
             groups.pop();
-            place = Place::default();
+            passed_over = 0;
         }
         let wait_ms = match forgotten && groups.is_empty() {
             true => context.settings.offsets_retention_check_interval_ms.max(1),
             false => 0,
         };
         self.timers.set(Timer::Expiry, context.now.ticks_ms + wait_ms);
-        self.offsets.sweep.expiry = Expiry { groups, place };
+        self.offsets.sweep.expiry = Expiry { groups, passed_over };
     }
 
-    /// Returns false where the group has to be looked at again, from `place` on, because a step does no more than it
-    /// may.
+    /// Returns false where the group has to be looked at again, behind what is `passed_over`, because a step does no more
+    /// than it may.
     fn expire_group(
         &self,
         id: &Rc<str>,
         group: &Group,
-        place: &mut Place,
+        passed_over: &mut usize,
         context: &Context<'_>,
         budget: &mut usize,
         outcome: &mut Outcome,
@@ -230,21 +222,12 @@ impl Groups {
             }
             Some(keeps)
         };
-        for (topic, partitions) in topics.iter().skip(place.passed_over) {
-            let Some(keeps) = expire(topic, partitions) else {
-                place.is_begun = true;
-                return false;
-            };
-            place.passed_over += usize::from(keeps);
+        for (topic, partitions) in topics.iter().skip(*passed_over) {
+            let Some(keeps) = expire(topic, partitions) else { return false };
+            *passed_over += usize::from(keeps);
         }
-        if place.passed_over > 0 {
-            return true;
-        }
-        if std::mem::take(place).is_begun {
-            // It is looked at anew when all that is deleted: it may go then.
-            return false;
-        }
-        if group.is_empty() {
+        // Where none is, all that the group has was looked at just now.
+        if *passed_over == 0 && group.is_empty() {
             group.tombstones(id).into_iter().for_each(|record| outcome.record(record));
         }
         true
