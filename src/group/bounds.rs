@@ -20,7 +20,8 @@ pub const MEMBER_OVERHEAD_BYTES: usize = 1 << 10;
 
 /// Bytes of all members of a group, with [`MEMBER_OVERHEAD_BYTES`] for each; what several members of a consumer
 /// group share counts once. A join or a heartbeat that grows past it is refused with GROUP_MAX_SIZE_REACHED, an
-/// assignment with UNKNOWN_SERVER_ERROR, as Kafka answers where a group's record is too large for its topic.
+/// assignment with UNKNOWN_SERVER_ERROR, as Kafka answers where a group's record is too large for its topic. An
+/// expression that matches more topics than it leaves room for names those that it matched before.
 pub const GROUP_BYTES_MAX: usize = 48 << 20;
 
 /// What a topic's name takes in a subscription besides its text.

@@ -136,6 +136,14 @@ impl Image {
         before.names.diff(&self.names).any(|change| !matches!(change, DiffItem::Remove(..)))
     }
 
+    /// The names of topics that went after `before`, also where another came in their place. Costs what changed.
+    pub fn names_gone_since<'a>(&'a self, before: &'a Image) -> impl Iterator<Item = &'a str> {
+        before.names.diff(&self.names).filter_map(|change| match change {
+            DiffItem::Remove(name, _) | DiffItem::Update { old: (name, _), .. } => Some(&**name),
+            DiffItem::Add(..) => None,
+        })
+    }
+
     pub fn partition_count(&self) -> usize {
         self.topics.values().map(|topic| topic.partitions.len()).sum()
     }

@@ -15,9 +15,10 @@ use crate::runtime::tasks::Pace;
 use crate::types::{Offset, PartitionId, TopicId};
 
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// Positions that a core measures in one round; where there are more, the next rounds go on.
+/// Positions that a core looks up in one round; where there are more, the next rounds go on.
 const POSITIONS_MAX: usize = 10_000;
-/// Positions that a round looks up at a time, and those that it measures: each some hundred microseconds of work.
+/// Positions that a round looks up at a time, and those of topics that exist that it measures: each some hundred
+/// microseconds of work.
 const LOOKED_UP: usize = 512;
 const MEASURED: usize = 16;
 /// How exact an age is at least that is told by the time index: lag is shown in seconds.
@@ -58,7 +59,8 @@ impl Shard {
         }
     }
 
-    /// Measures the next `most` positions of a walk, or begins one; gives all of them when it is through.
+    /// Measures what is to be among the next `most` positions of a walk, or begins one; gives all of them when it is
+    /// through.
     async fn measure_round(self: &Rc<Self>, walk: &mut Walk, most: usize) -> Option<Vec<GroupLag>> {
         if walk.groups.is_empty() {
             for coordinator in self.group_coordinators() {
@@ -70,8 +72,9 @@ impl Shard {
         }
         let (mut left, mut pace) = (most, Pace::begin());
         while left > 0 && !walk.groups.is_empty() {
-            let positions = self.next_positions(walk, left.min(LOOKED_UP));
-            left -= positions.len();
+            pace.step().await;
+            let (positions, looked_at) = self.next_positions(walk, left.min(LOOKED_UP));
+            left -= looked_at;
             for some in positions.chunks(MEASURED) {
                 pace.step().await;
                 walk.measured.extend(self.lags_of(some).await);
@@ -83,18 +86,19 @@ impl Shard {
         walk.groups.is_empty().then(|| std::mem::take(&mut walk.measured))
     }
 
-    fn next_positions(&self, walk: &mut Walk, most: usize) -> Vec<Position> {
+    /// Looks at the next `most` positions of a walk; gives those whose topics exist, and how many it looked at. A
+    /// group without any is one.
+    fn next_positions(&self, walk: &mut Walk, most: usize) -> (Vec<Position>, usize) {
         let image = self.image();
-        let mut positions = Vec::new();
-        while positions.len() < most
+        let (mut positions, mut left) = (Vec::new(), most);
+        while left > 0
             && let Some((kept_in, group)) = walk.groups.last()
         {
-            let room = most - positions.len();
             let mut looked_at = 0;
             let look = |groups: &Groups| {
                 let name: Arc<str> = (&**group).into();
                 let offsets = groups.offsets().of_group(group).skip(walk.passed_over);
-                for (topic, partition, committed) in offsets.take(room) {
+                for (topic, partition, committed) in offsets.take(left) {
                     looked_at += 1;
                     let Some(topic) = image.topic(topic) else { continue };
                     positions.push(Position {
@@ -108,12 +112,13 @@ impl Shard {
             };
             self.group_coordinator(*kept_in).and_then(|coordinator| coordinator.peek(look));
             walk.passed_over += looked_at;
-            if looked_at < room {
+            if looked_at < left {
                 walk.groups.pop();
                 walk.passed_over = 0;
             }
+            left -= looked_at.max(1);
         }
-        positions
+        (positions, most - left)
     }
 
     async fn lags_of(self: &Rc<Self>, positions: &[Position]) -> Vec<GroupLag> {
@@ -231,6 +236,28 @@ mod tests {
                 assert_eq!((measured, lags.len()), (wanted.clone(), wanted.len()), "{most} a round");
                 assert!(rounds.iter().all(|count| *count <= most), "{rounds:?}, {most} a round");
             }
+        });
+    }
+
+    #[test]
+    fn positions_of_topics_that_are_gone_count_as_looked_at() {
+        on_cores(1, "", |shard| async move {
+            make_topic(&shard, OFFSETS_TOPIC, 1).await;
+            groups_are_loaded(&shard).await;
+            begin_to_write(&shard).await;
+            for partition in 0..50 {
+                commit(&shard, "g", "is gone", partition, 0).await;
+            }
+            let mut walk = Walk::default();
+            assert!(shard.measure_round(&mut walk, 20).await.is_none(), "a round is over before the walk");
+            assert_eq!(walk.passed_over, 20);
+            let (positions, looked_at) = shard.next_positions(&mut walk, 10);
+            assert_eq!((positions.len(), looked_at, walk.passed_over), (0, 10, 30));
+            // A group whose offsets are gone since is looked at all the same.
+            let no_group = (PartitionId(0), Rc::<str>::from("nobody"));
+            let mut walk = Walk { groups: vec![no_group; 5], ..Walk::default() };
+            assert_eq!(shard.next_positions(&mut walk, 3).1, 3);
+            assert_eq!(walk.groups.len(), 2);
         });
     }
 

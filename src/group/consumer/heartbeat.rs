@@ -223,6 +223,8 @@ impl Groups {
             }
             check_state(member, request)?;
         }
+        // Who comes back under its id with an instance that is new is the member that it was.
+        let member = member.or_else(|| group.members.get(&*request.member_id));
         admitted.profile = match member {
             Some(member) => member.profile.after(request, client),
             None => Profile::default().after(request, client),
@@ -388,6 +390,7 @@ impl Groups {
         let Groups { groups, timers, .. } = self;
         let Some(Group::Consumer(group)) = groups.get_mut(group) else { return };
         let timeouts = group.timeouts(context);
+        group.regexes.loaded();
         for member in group.members.values() {
             // Who has sent a heartbeat since the replay has a session, and a time to revoke by where it was told
             // to since.

@@ -3,6 +3,7 @@
 //! The two halves are stored by records of their own (ConsumerGroupMemberMetadata and
 //! ConsumerGroupCurrentMemberAssignment), so they are two types here. Both are cheap to copy.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::ConsumerGroupHeartbeatRequest;
@@ -31,6 +32,11 @@ pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Names {
     names.sort_unstable();
     names.dedup();
     names.into_iter().map(Arc::from).collect()
+}
+
+/// Whether they are equal; looks at no name where they are one.
+pub fn same_names(one: &Names, other: &Names) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// A member of a consumer group.
@@ -87,6 +93,12 @@ impl Profile {
     /// The regular expression, where there is one.
     pub fn regex(&self) -> Option<&Arc<str>> {
         self.regex.as_ref().filter(|regex| !regex.is_empty())
+    }
+
+    /// The names of a classic member's protocols, each once.
+    pub fn protocol_names(&self) -> BTreeSet<&str> {
+        let protocols = self.classic.iter().flat_map(|classic| &classic.supported_protocols);
+        protocols.map(|protocol| &*protocol.name).collect()
     }
 
     /// What this profile is after a heartbeat; `None` where it stays as it is, which costs no allocation.

@@ -2,17 +2,19 @@
 //! and the rules of when they are resolved again.
 //!
 //! All expressions of a group are resolved together, in the background, so that one refresh moves partitions
-//! once; in slices of time, for a hostile expression over all topics can take minutes. The source is Kafka's
+//! once; in slices of time, for a hostile expression over all topics can take minutes. What they matched is taken some
+//! topics a decision; the epoch rises with the last. The source is Kafka's
 //! GroupMetadataManager.maybeUpdateRegularExpressions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use super::member::Names;
 use super::state::ConsumerGroup;
-use super::{Context, Outcome, Shared, records, store};
+use super::{Context, Outcome, Shared, records};
+use crate::group::bounds::brief;
 use crate::group::regex::{self, TopicRegex};
 use crate::group::{Effect, Group, Groups, Work, Worked};
 use crate::metadata::Image;
@@ -24,6 +26,9 @@ pub const REFRESH_MIN_INTERVAL_MS: i64 = 10_000;
 /// each refresh. One may take a mebibyte and a quarter, see [`regex::COMPILED_BYTES_MAX`].
 const COMPILED_MAX: usize = 16;
 const COMPILED_OF_ALL_MAX: usize = 256;
+
+/// Topics that one decision takes of what was matched, with one for each expression; a single one may have more.
+const TAKEN_AT_ONCE: usize = 2_000;
 
 /// What an expression matched.
 #[derive(Clone, PartialEq, Debug)]
@@ -77,6 +82,19 @@ impl Regexes {
         self.resolved.get(regex)
     }
 
+    /// Everything was replayed. Where a crash came between the parts of a resolution, none counts as made, so that the
+    /// next heartbeat asks for all of them.
+    pub(super) fn loaded(&mut self) {
+        let newest = |regex| {
+            self.resolution(regex).is_some_and(|of| {
+                Some(Refresh { version: of.version, timestamp_ms: of.timestamp_ms }) == self.newest
+            })
+        };
+        if !self.subscribers.keys().all(|regex| newest(regex)) {
+            self.newest = None;
+        }
+    }
+
     /// The resolution that was made last: all that have subscribers are made together.
     pub fn newest(&self) -> Option<Refresh> {
         self.newest
@@ -123,10 +141,14 @@ impl Regexes {
         }
     }
 
-    /// Every expression that has subscribers, compiled where it is at hand.
-    pub fn to_resolve(&self) -> Vec<(Arc<str>, Option<Arc<TopicRegex>>)> {
-        let at_hand = |regex| self.compiled.get(regex).map(|Kept(compiled)| compiled.clone());
-        self.subscribers.keys().map(|regex| (regex.clone(), at_hand(regex))).collect()
+    /// Every expression that has subscribers.
+    fn to_resolve(&self) -> Vec<Asked> {
+        let asked = |regex: &Arc<str>| Asked {
+            regex: regex.clone(),
+            compiled: self.compiled.get(regex).map(|Kept(compiled)| compiled.clone()),
+            before: self.resolution(regex).map(|resolved| resolved.topics.clone()).unwrap_or_default(),
+        };
+        self.subscribers.keys().map(asked).collect()
     }
 }
 
@@ -183,19 +205,32 @@ pub fn refresh(
     regexes.refreshing = Some(token.clone());
     let mut resolver = Resolver::new(context.image.clone(), regexes.to_resolve());
     let refresh = Refresh { version: context.image.offset.0, timestamp_ms: now_ms };
-    let mut id = group.id.to_string();
+    let mut group = group.id.to_string();
     outcome.effect(Effect::Work(Work::Sliced(Box::new(move |is_over| {
         // Without its group nobody wants to know.
         let is_wanted = Arc::strong_count(&token) > 1;
         if is_wanted && !resolver.go_on(is_over) {
             return None;
         }
-        let (id, token, found) =
-            (std::mem::take(&mut id), token.clone(), std::mem::take(&mut resolver.found));
-        Some(Worked(Box::new(move |groups, context, outcome| {
-            groups.take_resolved(&id, &token, found, refresh, context, outcome);
-        })))
+        let resolution = Resolution {
+            group: std::mem::take(&mut group),
+            token: token.clone(),
+            refresh,
+            left: std::mem::take(&mut resolver.found),
+            bump: false,
+            is_cut: false,
+        };
+        Some(resolution.worked())
     }))));
+}
+
+/// An expression to resolve.
+struct Asked {
+    regex: Arc<str>,
+    /// Where it is at hand.
+    compiled: Option<Arc<TopicRegex>>,
+    /// What it matched the last time.
+    before: Names,
 }
 
 /// An expression and the topics it matches.
@@ -207,13 +242,34 @@ struct Found {
     topics: Names,
 }
 
+/// What all expressions of a group matched, on its way into the group.
+struct Resolution {
+    group: String,
+    /// That of [`Regexes::refreshing`].
+    token: Arc<()>,
+    refresh: Refresh,
+    left: Vec<Found>,
+    /// Some matched other topics than before.
+    bump: bool,
+    /// Some matched more than the group may keep.
+    is_cut: bool,
+}
+
+impl Resolution {
+    fn worked(self) -> Worked {
+        Worked(Box::new(move |groups, context, outcome| groups.take_resolved(self, context, outcome)))
+    }
+}
+
 /// Resolves expressions over all topics of an image, a slice of time after the other.
 struct Resolver {
     image: Image,
     /// Those that are not begun, the next one last.
-    left: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>,
+    left: Vec<Asked>,
     matching: Option<Matching>,
     found: Vec<Found>,
+    /// The lists of what is found, each once.
+    lists: AHashSet<Names>,
 }
 
 /// An expression that is being matched.
@@ -223,15 +279,26 @@ struct Matching {
     compiled: Option<Arc<TopicRegex>>,
     /// Where it was compiled for this.
     kept: Option<Kept>,
+    before: Names,
     matched: Vec<Arc<str>>,
     /// No topic before this name is left.
     next: String,
 }
 
 impl Resolver {
-    fn new(image: Image, left: Vec<(Arc<str>, Option<Arc<TopicRegex>>)>) -> Resolver {
+    fn new(image: Image, left: Vec<Asked>) -> Resolver {
         let found = Vec::with_capacity(left.len());
-        Resolver { image, left, matching: None, found }
+        Resolver { image, left, matching: None, found, lists: AHashSet::default() }
+    }
+
+    /// The list that was there before, or that of another expression, where it is the same.
+    fn shared(&mut self, before: Names, matched: Vec<Arc<str>>) -> Names {
+        let topics = if *before == *matched { before } else { matched.into() };
+        if let Some(known) = self.lists.get(&topics) {
+            return known.clone();
+        }
+        self.lists.insert(topics.clone());
+        topics
     }
 
     /// Goes on until all is found, which is true, or one compiling and match after the slice is over.
@@ -242,16 +309,17 @@ impl Resolver {
                     self.matching = Some(matching);
                     return false;
                 }
-                let Matching { regex, kept, matched, .. } = matching;
+                let Matching { regex, kept, before, matched, .. } = matching;
                 let compiled = kept.filter(|_| self.found.len() < COMPILED_MAX);
-                self.found.push(Found { regex, compiled, topics: matched.into() });
+                let topics = self.shared(before, matched);
+                self.found.push(Found { regex, compiled, topics });
                 if is_over() && !self.left.is_empty() {
                     return false;
                 }
             }
-            let Some((regex, compiled)) = self.left.pop() else { return true };
+            let Some(Asked { regex, compiled, before }) = self.left.pop() else { return true };
             let (matched, next) = (Vec::new(), String::new());
-            self.matching = Some(Matching { regex, compiled, kept: None, matched, next });
+            self.matching = Some(Matching { regex, compiled, kept: None, before, matched, next });
         }
     }
 }
@@ -285,37 +353,50 @@ impl Matching {
 }
 
 impl Groups {
-    /// Takes what expressions matched, for those that still have subscribers.
-    fn take_resolved(
-        &mut self,
-        id: &str,
-        token: &Arc<()>,
-        found: Vec<Found>,
-        refresh: Refresh,
-        context: &Context<'_>,
-        outcome: &mut Outcome,
-    ) {
+    /// Takes some of what expressions matched, for those that still have subscribers; the rest comes as the next
+    /// computation, whose result is there at once.
+    fn take_resolved(&mut self, mut resolution: Resolution, context: &Context<'_>, outcome: &mut Outcome) {
         let Groups { groups, consumers, .. } = self;
-        let Some(Group::Consumer(group)) = groups.get_mut(id) else { return };
-        if group.regexes.refreshing.take_if(|running| Arc::ptr_eq(running, token)).is_none() {
+        let Some(Group::Consumer(group)) = groups.get_mut(&resolution.group) else { return };
+        let is_awaited = |running: &Arc<()>| Arc::ptr_eq(running, &resolution.token);
+        if !group.regexes.refreshing.as_ref().is_some_and(is_awaited) {
             return;
         }
-        let mut bump = false;
-        for Found { regex, compiled, topics } in found {
-            if group.regexes.subscriber_count(&regex) == 0 {
-                continue;
+        let mut taken = 0;
+        while let Some(next) = resolution.left.pop() {
+            taken += 1 + next.topics.len();
+            if taken > TAKEN_AT_ONCE && taken > 1 + next.topics.len() {
+                resolution.left.push(next);
+                return outcome.effect(Effect::Work(Work::Whole(Box::new(|| resolution.worked()))));
             }
-            bump |= match group.regexes.resolution(&regex) {
-                Some(before) => before.topics != topics,
-                None => !topics.is_empty(),
-            };
-            let record = records::regex(id, &regex, &topics, refresh.version, refresh.timestamp_ms);
-            store(group, record, outcome);
-            group.regexes.keep_compiled(&regex, compiled);
+            if group.regexes.subscriber_count(&next.regex) > 0 {
+                take_found(group, next, &mut resolution, outcome);
+            }
         }
+        group.regexes.refreshing = None;
         // Members may have left expressions since the hash was computed, which changes what the group reads even
         // where nothing new is found.
         group.hash_of = None;
-        super::heartbeat::update_epoch(group, bump, consumers, context, outcome);
+        super::heartbeat::update_epoch(group, resolution.bump, consumers, context, outcome);
     }
+}
+
+/// Takes what one expression matched; what it matched before where the group may not keep more.
+fn take_found(group: &mut ConsumerGroup, found: Found, resolution: &mut Resolution, outcome: &mut Outcome) {
+    let Found { regex, compiled, mut topics } = found;
+    if !group.has_room_for_resolved(&regex, &topics) {
+        if !std::mem::replace(&mut resolution.is_cut, true) {
+            tracing::warn!(
+                group = brief(&group.id),
+                regex = brief(&regex),
+                topics = topics.len(),
+                "an expression matches more topics than its group may keep; it names those that it matched before"
+            );
+        }
+        topics = group.regexes.resolution(&regex).map(|before| before.topics.clone()).unwrap_or_default();
+    }
+    let Refresh { version, timestamp_ms } = resolution.refresh;
+    outcome.applied_record(records::regex(&group.id, &regex, &topics, version, timestamp_ms));
+    resolution.bump |= group.set_resolved(&regex, Some(Resolved { topics, version, timestamp_ms }));
+    group.regexes.keep_compiled(&regex, compiled);
 }

@@ -4,16 +4,19 @@
 use kafka_protocol::error::ResponseError;
 
 use super::Context;
-use super::member::{Member, Names, Profile};
+use super::member::{Member, Names, Profile, same_names};
 use super::state::ConsumerGroup;
 use crate::group::assignors::Assignment;
 use crate::group::{bounds, held};
 use crate::protocol::api_error::ApiError;
 
 /// What a member takes by itself: all but its topics and its expression, which others may share. Its id is in
-/// three records of the group, which are written together when the log is shortened.
+/// three records of the group, which are written together when the log is shortened; the names of its protocols are
+/// in the group's counts besides.
 pub fn own_bytes(id: &str, profile: &Profile) -> usize {
-    bounds::MEMBER_OVERHEAD_BYTES + 3 * id.len() + texts_bytes(profile)
+    let classic = profile.classic.iter().flat_map(|classic| &classic.supported_protocols);
+    let protocol_names: usize = classic.map(|own| own.name.len()).sum();
+    bounds::MEMBER_OVERHEAD_BYTES + 3 * id.len() + texts_bytes(profile) + protocol_names
 }
 
 /// What a list of topic names takes.
@@ -109,6 +112,20 @@ impl ConsumerGroup {
         }
         Ok(())
     }
+
+    /// Whether the group may keep these topics for one of its expressions.
+    pub(super) fn has_room_for_resolved(&self, regex: &str, topics: &Names) -> bool {
+        let before = self.regexes.resolution(regex).map(|resolved| &resolved.topics);
+        if before.is_some_and(|before| same_names(before, topics)) {
+            return true;
+        }
+        let grows = if self.subscriptions.contains_key(topics) { 0 } else { names_bytes(topics) };
+        let alone = before.filter(|before| self.subscriptions.get(*before) == Some(&1));
+        let shrinks = alone.map_or(0, names_bytes);
+        grows <= shrinks
+            || (self.bytes.get() - shrinks + grows <= bounds::GROUP_BYTES_MAX
+                && grows - shrinks <= held::room())
+    }
 }
 
 #[cfg(test)]
@@ -123,11 +140,21 @@ impl ConsumerGroup {
         let expressions: std::collections::BTreeSet<_> =
             self.members.values().filter_map(|member| member.profile.regex()).collect();
         let expressions = expressions.into_iter().map(|regex| expression_bytes(regex));
-        let resolved = self.regexes.resolved().map(|(_, resolved)| names_bytes(&resolved.topics));
-        let counted: usize = members.chain(subscriptions).chain(expressions).chain(resolved).sum();
+        let counted: usize = members.chain(subscriptions).chain(expressions).sum();
         assert_eq!(self.bytes.get(), counted, "{}", self.id);
         let assigned: usize = self.targets.values().map(|target| assignment_bytes(target)).sum();
         assert_eq!(self.assigned_bytes.get(), assigned, "{}", self.id);
+        let mut lists = ahash::AHashMap::<Names, usize>::default();
+        let named = self.members.values().map(|member| &member.profile.topics);
+        for topics in named.chain(self.regexes.resolved().map(|(_, resolved)| &resolved.topics)) {
+            *lists.entry(topics.clone()).or_default() += 1;
+        }
+        assert_eq!(self.subscriptions, lists, "{}", self.id);
+        let mut protocols = ahash::AHashMap::<String, usize>::default();
+        for name in self.members.values().flat_map(|member| member.profile.protocol_names()) {
+            *protocols.entry(name.to_owned()).or_default() += 1;
+        }
+        assert_eq!(self.protocols, protocols, "{}", self.id);
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::member::{LEAVE_EPOCH, Member, Names, Profile, Progress};
+use super::member::{LEAVE_EPOCH, Member, Names, Profile, Progress, same_names};
 use super::owners::{Owners, Seat};
 use super::records;
-use super::regexes::Regexes;
+use super::regexes::{Regexes, Resolved};
 use super::size::{assignment_bytes, expression_bytes, names_bytes, own_bytes};
 use super::target::Computing;
 use crate::group::assignors::{Assignment, SubscriptionType};
@@ -48,7 +48,10 @@ pub struct ConsumerGroup {
     pub(in crate::group) topics: AHashMap<Arc<str>, SubscriptionCount>,
     assignors: AHashMap<String, usize>,
     classic_members: usize,
-    /// Each subscription that a member has, so that equal ones share their memory.
+    /// How many of those can follow each protocol.
+    pub(super) protocols: AHashMap<String, usize>,
+    /// Each list of topics that members name or expressions matched, with how many do, so that equal ones share their
+    /// memory.
     pub(super) subscriptions: AHashMap<Names, usize>,
     /// What clients make it keep.
     pub(super) bytes: Held,
@@ -93,6 +96,7 @@ impl ConsumerGroup {
             topics: AHashMap::default(),
             assignors: AHashMap::default(),
             classic_members: 0,
+            protocols: AHashMap::default(),
             subscriptions: AHashMap::default(),
             bytes: Held::default(),
             assigned_bytes: Held::default(),
@@ -143,6 +147,11 @@ impl ConsumerGroup {
     /// How many members joined by the classic protocol.
     pub fn classic_member_count(&self) -> usize {
         self.classic_members
+    }
+
+    /// Whether every classic member can follow the protocol.
+    pub fn is_protocol_of_all(&self, name: &str) -> bool {
+        self.protocols.get(name).copied().unwrap_or(0) == self.classic_members
     }
 
     pub fn member(&self, id: &str) -> Option<&Member> {
@@ -213,7 +222,7 @@ impl ConsumerGroup {
             Record::ConsumerGroupRegularExpression(key, value) => {
                 let resolved = value.map(|value| {
                     let topics = super::member::names(value.topics.iter().map(String::as_str));
-                    super::regexes::Resolved { topics, version: value.version, timestamp_ms: value.timestamp }
+                    Resolved { topics, version: value.version, timestamp_ms: value.timestamp }
                 });
                 self.set_resolved(&key.regular_expression, resolved);
             }
@@ -264,6 +273,9 @@ impl ConsumerGroup {
         if let Some(assignor) = &profile.assignor {
             *self.assignors.entry(assignor.clone()).or_default() += 1;
         }
+        for protocol in profile.protocol_names() {
+            *self.protocols.entry(protocol.to_owned()).or_default() += 1;
+        }
         for topic in profile.topics.iter() {
             self.topics.entry(topic.clone()).or_default().by_name += 1;
         }
@@ -281,14 +293,9 @@ impl ConsumerGroup {
     fn uncount(&mut self, id: &str, profile: &Profile) {
         self.bytes -= own_bytes(id, profile);
         if let Some(assignor) = &profile.assignor {
-            let count = self.assignors.get_mut(assignor).map_or(0, |count| {
-                *count -= 1;
-                *count
-            });
-            if count == 0 {
-                self.assignors.remove(assignor);
-            }
+            discount(&mut self.assignors, assignor);
         }
+        profile.protocol_names().into_iter().for_each(|protocol| discount(&mut self.protocols, protocol));
         for topic in profile.topics.iter() {
             self.recount_topic(topic, |count| count.by_name = count.by_name.saturating_sub(1));
         }
@@ -359,18 +366,48 @@ impl ConsumerGroup {
         self.release_instance(id, &member.profile);
     }
 
-    fn set_resolved(&mut self, regex: &str, resolved: Option<super::regexes::Resolved>) {
-        if let Some(resolved) = &resolved {
-            self.bytes += names_bytes(&resolved.topics);
-            for topic in resolved.topics.iter() {
-                self.topics.entry(topic.clone()).or_default().by_regex += 1;
+    /// Puts or takes what an expression matched; true where that is not what it matched before, or nothing. Where
+    /// the topics stay the same it costs no more than to see that.
+    pub(super) fn set_resolved(&mut self, regex: &str, resolved: Option<Resolved>) -> bool {
+        let before = self.regexes.resolution(regex).map(|before| before.topics.clone());
+        let resolved = match (resolved, &before) {
+            (Some(resolved), Some(before)) if same_names(before, &resolved.topics) => {
+                self.regexes.set_resolved(regex, Some(Resolved { topics: before.clone(), ..resolved }));
+                return false;
             }
-        }
-        if let Some(before) = self.regexes.set_resolved(regex, resolved) {
-            self.bytes -= names_bytes(&before.topics);
-            for topic in before.topics.iter() {
-                self.recount_topic(topic, |count| count.by_regex = count.by_regex.saturating_sub(1));
+            (resolved, _) => {
+                resolved.map(|resolved| Resolved { topics: self.share(resolved.topics), ..resolved })
             }
+        };
+        let after = resolved.as_ref().map(|resolved| resolved.topics.clone()).unwrap_or_default();
+        self.regexes.set_resolved(regex, resolved);
+        let unresolved = Names::default();
+        for topic in without(&after, before.as_ref().unwrap_or(&unresolved)) {
+            self.topics.entry(topic.clone()).or_default().by_regex += 1;
         }
+        let Some(before) = before else { return !after.is_empty() };
+        for topic in without(&before, &after) {
+            self.recount_topic(topic, |count| count.by_regex = count.by_regex.saturating_sub(1));
+        }
+        self.unshare(&before);
+        true
+    }
+}
+
+/// The names that are not among the others.
+fn without<'a>(names: &'a Names, others: &'a Names) -> impl Iterator<Item = &'a Arc<str>> {
+    let mut others = others.iter().peekable();
+    names.iter().filter(move |name| {
+        while others.next_if(|other| other < name).is_some() {}
+        others.peek() != Some(name)
+    })
+}
+
+/// Takes one from a count, which goes with its last.
+fn discount(counts: &mut AHashMap<String, usize>, name: &str) {
+    let Some(count) = counts.get_mut(name) else { return };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(name);
     }
 }

@@ -296,6 +296,29 @@ fn a_member_that_takes_another_instance_leaves_its_own() {
 }
 
 #[test]
+fn a_member_that_comes_back_with_an_instance_keeps_what_it_does_not_say() {
+    let mut it = Fixture::new();
+    it.topic("t", 1);
+    it.topic("u1", 1);
+    let by_both = join("a", &["t"]).with_subscribed_topic_regex(Some(text("u.*")));
+    it.ok(&by_both.with_rack_id(Some(text("rack"))).with_server_assignor(Some(text("range"))));
+    it.work();
+    // It says its topics, and nothing of its expression.
+    it.ok(&join_static("a", "i", &["t"]));
+    let profile = it.consumers().member("a").unwrap().profile.clone();
+    assert_eq!(
+        (profile.instance_id.as_deref(), profile.regex().map(|regex| &**regex)),
+        (Some("i"), Some("u.*"))
+    );
+    assert_eq!((profile.rack_id.as_deref(), profile.assignor.as_deref()), (Some("rack"), Some("range")));
+    assert!(it.consumers().is_subscribed_to("u1"));
+    // An expression that it takes the place of goes with what it matched.
+    it.ok(&join_static("a", "j", &["t"]).with_subscribed_topic_regex(Some(text(""))));
+    assert_eq!((it.consumers().regexes.resolved().len(), it.consumers().is_subscribed_to("u1")), (0, false));
+    assert!(it.consumers().static_member("i").is_none());
+}
+
+#[test]
 fn a_group_has_its_own_timeouts_where_it_is_configured() {
     use crate::protocol::stored::metadata::{ConfigRecord, Record as Metadata};
     let mut it = Fixture::new();

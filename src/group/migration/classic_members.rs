@@ -242,9 +242,8 @@ fn check_room(group: &ConsumerGroup, id: &str, context: &Context<'_>) -> Result<
 
 /// Whether every classic member can follow one of the protocols that the request names.
 fn supports(group: &ConsumerGroup, request: &JoinGroupRequest) -> bool {
-    let classic = || group.members.values().filter_map(|member| member.profile.classic.as_ref());
-    let of_all = |name: &str| classic().all(|own| own.supported_protocols.iter().any(|it| it.name == name));
-    request.protocol_type.as_str() == CONSUMER && request.protocols.iter().any(|own| of_all(&own.name))
+    let mut protocols = request.protocols.iter();
+    request.protocol_type.as_str() == CONSUMER && protocols.any(|own| group.is_protocol_of_all(&own.name))
 }
 
 fn admit<'a>(

@@ -513,6 +513,40 @@ fn what_a_classic_member_may_not_ask_of_a_consumer_group() {
 }
 
 #[test]
+fn a_protocol_that_every_classic_member_can_follow_is_needed_to_join() {
+    let (mut it, _) = of_consumer("bidirectional", 2);
+    let speaking = |id: &str, names: &[&str]| {
+        let said = said(&["t"], &[]);
+        let protocols = names.iter().map(|name| protocol(name, &said)).collect();
+        joining(id, &said).with_protocols(protocols)
+    };
+    let come = |it: &mut Mixed, names: &[&str]| {
+        let id = it.join(&speaking("", names), 9).member_id.to_string();
+        (it.join(&speaking(&id, names), 9).error_code, id)
+    };
+    let inconsistent = code(ResponseError::InconsistentGroupProtocol);
+    // Named twice it counts once.
+    let (joined, one) = come(&mut it, &["a", "a", "b"]);
+    assert_eq!((joined, come(&mut it, &["a"]).0, come(&mut it, &["c"]).0), (0, 0, inconsistent));
+    assert_eq!(come(&mut it, &["b"]).0, inconsistent, "one of two can follow it");
+    let (joined, other) = come(&mut it, &["x", "a", "b"]);
+    assert_eq!(joined, 0);
+    // Members change what they can follow, and leave.
+    assert_eq!(it.join(&speaking(&one, &["a"]), 9).error_code, 0);
+    assert_eq!(it.join(&speaking(&other, &["x"]), 9).error_code, inconsistent);
+    let classic: Vec<_> = it.consumers().members.values().filter(|member| member.is_classic()).collect();
+    let gone: Vec<_> = classic.iter().map(|member| member.id.to_string()).filter(|id| *id != other).collect();
+    it.0.decide(|groups, context, outcome| {
+        let gone =
+            gone.iter().map(|id| MemberIdentity::default().with_member_id(text(id))).collect::<Vec<_>>();
+        groups.leave_as_classic(GROUP, &gone, context, outcome)
+    });
+    it.0.check_replay();
+    assert_eq!(it.join(&speaking(&other, &["x"]), 9).error_code, 0, "it is alone");
+    assert_eq!((come(&mut it, &["a"]).0, come(&mut it, &["x"]).0), (inconsistent, 0));
+}
+
+#[test]
 fn a_consumer_group_that_is_full_takes_no_classic_member() {
     let mut it = Mixed(Fixture::with("group.consumer.max.size=2"));
     it.0.topic("t", 2);

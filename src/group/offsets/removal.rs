@@ -2,30 +2,67 @@
 
 use std::rc::Rc;
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::OffsetDeleteRequest;
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
-use super::{Committed, tombstone};
+use super::{Committed, Topics, tombstone};
 use crate::group::bounds::{RECORD_BYTES, batch_bytes_max};
 use crate::group::{Context, Group, Groups, OffsetRetention, Outcome, Timer};
 use crate::metadata::Image;
 use crate::protocol::api_error::ApiError;
 use crate::types::PartitionId;
 
-/// About how many offsets one step looks at to find what has expired, and how many one step deletes.
-const OFFSETS_PER_STEP: usize = 5_000;
+/// About how much one step looks at to find what has expired or whose topic is gone (groups, topics and offsets), and
+/// how many offsets it deletes at most.
+const LOOKED_AT_PER_STEP: usize = 5_000;
 
 /// Work that is done a bounded step at a time.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// The groups that are left to be searched for what has expired.
+    expiry: Expiry,
+    gone: Gone,
+    /// The topics that went since the walk for those before began, with the time at which that was known.
+    gone_since: AHashMap<Rc<str>, i64>,
+}
+
+#[cfg(test)]
+impl Sweep {
+    /// The groups that are left to be searched for topics that are gone.
+    pub fn groups_to_search(&self) -> usize {
+        self.gone.groups.len()
+    }
+
+    /// The topics that the walk for what has expired has passed over in the group that it is in.
+    pub fn topics_passed_over(&self) -> usize {
+        self.expiry.passed_over
+    }
+}
+
+/// A walk over all groups for what has expired.
+#[derive(Debug, Default)]
+struct Expiry {
+    /// Those that are left.
     groups: Vec<Rc<str>>,
-    /// The topics that are gone and whose offsets are left to delete, with the time at which that was known.
-    gone: Vec<(Rc<str>, i64)>,
+    /// Topics of the last of them that were looked at and stay, where that is too large for one step. Where others
+    /// commit or delete between the steps, some topics may be looked at twice and some in the next walk alone.
+    passed_over: usize,
+}
+
+/// A walk over all groups for the offsets of topics that are gone.
+#[derive(Debug, Default)]
+struct Gone {
+    /// When each was known to be gone, in wall milliseconds.
+    topics: AHashMap<Rc<str>, i64>,
+    /// Their names, in the order in which a group is searched for them.
+    names: Vec<Rc<str>>,
+    /// The groups that are left.
+    groups: Vec<Rc<str>>,
+    /// How many of the names the last of the groups is done with.
+    searched: usize,
 }
 
 impl Groups {
@@ -81,98 +118,172 @@ impl Groups {
         context: &Context<'_>,
         outcome: &mut Outcome,
     ) {
-        let is_gone = |name: &Rc<str>| {
-            before.topic(name).is_some_and(|topic| context.image.topic_by_id(topic.id).is_none())
-        };
-        let gone: Vec<Rc<str>> = self.offsets.topics.iter().filter(|name| is_gone(name)).cloned().collect();
+        let held = |name| self.offsets.topics.contains(name);
+        let gone: Vec<_> = context.image.names_gone_since(before).filter(|name| held(*name)).collect();
         if gone.is_empty() {
             return;
         }
-        self.offsets.sweep.gone.extend(gone.into_iter().map(|topic| (topic, context.now.wall_ms)));
-        if !self.forget_gone(outcome) {
+        self.offsets.sweep.gone_since.extend(gone.into_iter().map(|name| (name.into(), context.now.wall_ms)));
+        let mut budget = LOOKED_AT_PER_STEP;
+        if !self.forget_gone(&mut budget, outcome) {
             self.timers.set(Timer::Expiry, context.now.ticks_ms);
         }
     }
 
     /// Deletes some offsets of topics that are gone; true where that were all.
-    fn forget_gone(&mut self, outcome: &mut Outcome) -> bool {
-        while let Some((topic, at_ms)) = self.offsets.sweep.gone.last() {
-            for (group, topics) in &self.offsets.by_group {
-                for (partition, committed) in topics.get(topic).into_iter().flatten() {
-                    if outcome.record_count() >= OFFSETS_PER_STEP {
-                        return false;
-                    }
-                    // What came later is for a new topic of that name.
-                    if committed.commit_timestamp_ms <= *at_ms {
-                        outcome.record(tombstone(group, topic, PartitionId(*partition)));
-                    }
+    fn forget_gone(&mut self, budget: &mut usize, outcome: &mut Outcome) -> bool {
+        let (by_group, sweep) = (&self.offsets.by_group, &mut self.offsets.sweep);
+        loop {
+            let Some(group) = sweep.gone.groups.last().cloned() else {
+                if sweep.gone_since.is_empty() {
+                    sweep.gone = Gone::default();
+                    return true;
                 }
+                sweep.gone = Gone::walk(std::mem::take(&mut sweep.gone_since), by_group.keys());
+                continue;
+            };
+            if *budget == 0 {
+                return false;
             }
-            self.offsets.sweep.gone.pop();
-            self.offsets.topics.retain(|name| Rc::strong_count(name) > 1);
+            *budget -= 1;
+            if let Some(topics) = by_group.get(&group)
+                && !sweep.gone.search(&group, topics, budget, outcome)
+            {
+                return false;
+            }
+            sweep.gone.groups.pop();
+            sweep.gone.searched = 0;
         }
-        true
     }
 
     /// Deletes what has expired, and empty groups without any offset left: one step, and when the next is due.
     pub(in crate::group) fn expire_offsets(&mut self, context: &Context<'_>, outcome: &mut Outcome) {
-        let mut groups = std::mem::take(&mut self.offsets.sweep.groups);
-        let mut budget = OFFSETS_PER_STEP;
-        let forgotten = self.forget_gone(outcome);
+        let mut budget = LOOKED_AT_PER_STEP;
+        let forgotten = self.forget_gone(&mut budget, outcome);
+        let Expiry { mut groups, mut passed_over } = std::mem::take(&mut self.offsets.sweep.expiry);
         if forgotten && groups.is_empty() {
             groups.extend(self.groups.keys().cloned());
         }
         while forgotten
             && budget > 0
-            && let Some(id) = groups.pop()
+            && let Some(id) = groups.last()
         {
-            let Some(group) = self.groups.get(&id) else { continue };
-            if !self.expire_group(&id, group, context, &mut budget, outcome) {
-                groups.push(id);
+            budget -= 1;
+            if let Some(group) = self.groups.get(id)
+                && !self.expire_group(id, group, &mut passed_over, context, &mut budget, outcome)
+            {
                 break;
             }
+            groups.pop();
+            passed_over = 0;
         }
         let wait_ms = match forgotten && groups.is_empty() {
             true => context.settings.offsets_retention_check_interval_ms.max(1),
             false => 0,
         };
         self.timers.set(Timer::Expiry, context.now.ticks_ms + wait_ms);
-        self.offsets.sweep.groups = groups;
+        self.offsets.sweep.expiry = Expiry { groups, passed_over };
     }
 
-    /// Returns false where the group has to be looked at again, because a step deletes no more than it may.
+    /// Returns false where the group has to be looked at again, behind what is `passed_over`, because a step does no more
+    /// than it may.
     fn expire_group(
         &self,
         id: &Rc<str>,
         group: &Group,
+        passed_over: &mut usize,
         context: &Context<'_>,
         budget: &mut usize,
         outcome: &mut Outcome,
     ) -> bool {
-        *budget = budget.saturating_sub(1);
-        let retention = group.offset_retention();
-        let mut all = true;
-        for (topic, partitions) in self.offsets.by_group.get(id).into_iter().flatten() {
-            *budget = budget.saturating_sub(partitions.len());
-            if retention == OffsetRetention::Kept || group.is_subscribed_to(topic) {
-                all = false;
-                continue;
+        let (retention, none) = (group.offset_retention(), Topics::default());
+        let topics = self.offsets.by_group.get(id).unwrap_or(&none);
+        if retention == OffsetRetention::Kept && !topics.is_empty() {
+            return true;
+        }
+        // Whether some of a topic's offsets stay; `None` where the step may do no more.
+        let mut expire = |topic: &str, partitions: &AHashMap<i32, Committed>| {
+            if *budget == 0 {
+                return None;
             }
+            *budget = budget.saturating_sub(1 + partitions.len());
+            if group.is_subscribed_to(topic) {
+                return Some(true);
+            }
+            let mut keeps = false;
             for (partition, committed) in partitions {
                 if !is_expired(committed, retention, context) {
-                    all = false;
-                } else if outcome.record_count() >= OFFSETS_PER_STEP {
-                    return false;
+                    keeps = true;
+                } else if outcome.record_count() >= LOOKED_AT_PER_STEP {
+                    return None;
                 } else {
                     outcome.record(tombstone(id, topic, PartitionId(*partition)));
                 }
             }
+            Some(keeps)
+        };
+        for (topic, partitions) in topics.iter().skip(*passed_over) {
+            let Some(keeps) = expire(topic, partitions) else { return false };
+            *passed_over += usize::from(keeps);
         }
-        if all && group.is_empty() {
+        // Where none is, all that the group has was looked at just now.
+        if *passed_over == 0 && group.is_empty() {
             group.tombstones(id).into_iter().for_each(|record| outcome.record(record));
         }
         true
     }
+}
+
+impl Gone {
+    fn walk<'a>(topics: AHashMap<Rc<str>, i64>, groups: impl Iterator<Item = &'a Rc<str>>) -> Gone {
+        let names = topics.keys().cloned().collect();
+        Gone { topics, names, groups: groups.cloned().collect(), searched: 0 }
+    }
+
+    /// Deletes offsets of the last of the groups; true where it has no more of these topics. It goes by the group's
+    /// topics where those are few, else by the names.
+    fn search(&mut self, group: &str, topics: &Topics, budget: &mut usize, outcome: &mut Outcome) -> bool {
+        if topics.len() <= self.names.len().min(LOOKED_AT_PER_STEP) {
+            *budget = budget.saturating_sub(topics.len());
+            return topics.iter().all(|(topic, partitions)| {
+                let gone = self.topics.get(topic);
+                gone.is_none_or(|at_ms| forget(group, topic, partitions, *at_ms, budget, outcome))
+            });
+        }
+        while let Some(topic) = self.names.get(self.searched) {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            if let Some(partitions) = topics.get(topic)
+                && !forget(group, topic, partitions, self.topics[topic], budget, outcome)
+            {
+                return false;
+            }
+            self.searched += 1;
+        }
+        true
+    }
+}
+
+/// Deletes what a group has committed for a topic that is gone since `at_ms`; false where a step deletes no more.
+fn forget(
+    group: &str,
+    topic: &str,
+    partitions: &AHashMap<i32, Committed>,
+    at_ms: i64,
+    budget: &mut usize,
+    outcome: &mut Outcome,
+) -> bool {
+    *budget = budget.saturating_sub(partitions.len());
+    // What came later is for a new topic of that name.
+    for (partition, _) in partitions.iter().filter(|(_, committed)| committed.commit_timestamp_ms <= at_ms) {
+        if outcome.record_count() >= LOOKED_AT_PER_STEP {
+            return false;
+        }
+        outcome.record(tombstone(group, topic, PartitionId(*partition)));
+    }
+    true
 }
 
 fn is_expired(committed: &Committed, retention: OffsetRetention, context: &Context<'_>) -> bool {

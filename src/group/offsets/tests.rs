@@ -291,6 +291,155 @@ fn a_deleted_topic_of_many_offsets_is_forgotten_in_steps() {
     fixture.check_replay();
 }
 
+/// Makes topics of no partition, or deletes them, all in one image.
+fn change_topics(fixture: &mut Fixture, names: &[String], made: bool) {
+    use crate::protocol::stored::metadata::{Record as Metadata, RemoveTopicRecord, TopicRecord};
+    fixture.change_image(|image| {
+        for name in names {
+            let topic_id = image.topic(name).map(|topic| topic.id).unwrap_or_else(TopicId::random);
+            let record = match made {
+                true => Metadata::from(TopicRecord { name: name.clone(), topic_id }),
+                false => Metadata::from(RemoveTopicRecord { topic_id }),
+            };
+            image.apply(&record).unwrap();
+        }
+    });
+}
+
+/// Commits for partition 0 of each of the topics.
+fn put_all<'a>(fixture: &mut Fixture, group: &str, topics: impl IntoIterator<Item = &'a String>) {
+    let now_ms = fixture.now.wall_ms;
+    fixture.decide(|_, _, outcome| {
+        for topic in topics {
+            let value = OffsetCommitValue { commit_timestamp: now_ms, ..plain_value() };
+            outcome.record(Record::OffsetCommit(key(group, topic, PartitionId(0)), Some(value)));
+        }
+    });
+}
+
+fn plain_value() -> OffsetCommitValue {
+    OffsetCommitValue { offset: Offset(1), leader_epoch: LeaderEpoch(3), ..OffsetCommitValue::default() }
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("t{at:05}")).collect()
+}
+
+#[test]
+fn all_groups_are_searched_for_deleted_topics_in_steps_whether_they_have_such_offsets_or_not() {
+    let mut fixture = Fixture::new();
+    let topics = numbered(3);
+    change_topics(&mut fixture, &topics, true);
+    for group in 0..6_000 {
+        put_all(&mut fixture, &format!("g{group}"), &topics[2..]);
+    }
+    put_all(&mut fixture, "reads all", &topics);
+    change_topics(&mut fixture, &topics[..1], false);
+    let left = fixture.groups.offsets.sweep.groups_to_search();
+    assert!((3_000..5_000).contains(&left), "{left} groups are left");
+    // One more goes meanwhile, and the first one is there again.
+    change_topics(&mut fixture, &topics[1..2], false);
+    fixture.now.wall_ms += 1;
+    change_topics(&mut fixture, &topics[..1], true);
+    put_all(&mut fixture, "g5", &topics[..1]);
+    fixture.step(0);
+    assert_eq!(all(&fixture, "reads all"), ["t00002-0 1@3 "]);
+    assert_eq!(all(&fixture, "g5").len(), 2, "what came later is for the new topic");
+    assert_eq!(
+        (fixture.groups.offsets.topics.len(), fixture.groups.offsets.sweep.groups_to_search()),
+        (2, 0)
+    );
+    fixture.check_replay();
+}
+
+#[test]
+fn a_group_of_many_topics_is_searched_for_many_deleted_ones_in_steps() {
+    let mut fixture = Fixture::new();
+    let topics = numbered(20_000);
+    change_topics(&mut fixture, &topics, true);
+    put_all(&mut fixture, "wide", topics[..10_000].iter().chain(&topics[15_000..]));
+    put_all(&mut fixture, "other", &topics[10_000..15_000]);
+    let before = fixture.log.len();
+    // The one has two of them and reads more than a step looks at, the other has all of them.
+    change_topics(&mut fixture, &topics[9_998..15_000], false);
+    assert!(fixture.groups.offsets.sweep.groups_to_search() > 0, "not in one step");
+    assert!(fixture.log.len() - before <= 5_000);
+    fixture.step(0);
+    assert_eq!(fixture.log.len() - before, 5_002 + 1, "and the group without any goes");
+    assert_eq!(fixture.groups.offsets.topics.len(), 14_998);
+    assert!(fixture.groups.group("other").is_none() && fixture.groups.group("wide").is_some());
+    fixture.check_replay();
+}
+
+#[test]
+fn a_group_of_many_topics_is_looked_at_in_steps_and_goes_when_nothing_is_left() {
+    let mut fixture = Fixture::new();
+    let topics = numbered(12_000);
+    change_topics(&mut fixture, &topics, true);
+    put_all(&mut fixture, "wide", &topics);
+    let before = fixture.log.len();
+    let tick = |fixture: &mut Fixture| {
+        fixture.decide(|groups, context, outcome| groups.tick(context, outcome));
+        fixture.groups.offsets.sweep.topics_passed_over()
+    };
+    fixture.now.ticks_ms += CHECK_MS;
+    let passed = [(); 5].map(|()| tick(&mut fixture));
+    assert!((1..3_000).contains(&passed[0]) && (3_000..6_000).contains(&passed[1]), "{passed:?}");
+    assert_eq!((passed[passed.len() - 1], fixture.log.len()), (0, before), "all is young");
+    // It is committed for again while it is looked at.
+    fixture.now.wall_ms += RETENTION_MS as i64;
+    fixture.now.ticks_ms += CHECK_MS;
+    while fixture.groups.offsets().of_group("wide").count() > 7_000 {
+        tick(&mut fixture);
+    }
+    put_all(&mut fixture, "wide", &topics[..1]);
+    fixture.step(0);
+    let left = all(&fixture, "wide");
+    assert!(left.contains(&"t00000-0 1@3 ".to_owned()), "{left:?}");
+    fixture.step(RETENTION_MS + 2 * CHECK_MS);
+    assert!(fixture.groups.group("wide").is_none() && fixture.groups.offsets.topics.is_empty());
+    fixture.check_replay();
+}
+
+/// `cargo test --release --lib steps_of_a_sweep -- --ignored --nocapture` says how long the longest takes.
+#[test]
+#[ignore = "measures"]
+fn steps_of_a_sweep_for_many_deleted_topics_and_over_a_large_group() {
+    let mut fixture = Fixture::new();
+    let topics = numbered(3_000);
+    change_topics(&mut fixture, &topics, true);
+    for group in 0..20_000 {
+        put_all(&mut fixture, &format!("g{group}"), &topics[group % 2_000..][..3]);
+    }
+    put_all(&mut fixture, "wide", &topics);
+    let mut longest = std::time::Duration::ZERO;
+    let mut timed = |fixture: &mut Fixture, step: fn(&mut Fixture, &[String])| {
+        let began = std::time::Instant::now();
+        step(fixture, &topics[1_000..]);
+        longest = longest.max(began.elapsed());
+    };
+    let tick = |fixture: &mut Fixture, _: &[String]| {
+        fixture.decide(|groups, context, outcome| groups.tick(context, outcome));
+    };
+    timed(&mut fixture, |fixture, gone| change_topics(fixture, gone, false));
+    while fixture.groups.next_tick_ms().is_some_and(|at| at <= fixture.now.ticks_ms) {
+        timed(&mut fixture, tick);
+    }
+    println!(
+        "deleting 2000 topics with 20000 groups: {longest:?}, encoding and applying the records among it"
+    );
+    let topics = numbered(300_000);
+    put_all(&mut fixture, "wide", &topics);
+    longest = std::time::Duration::ZERO;
+    fixture.now.ticks_ms += CHECK_MS;
+    for _ in 0..200 {
+        let began = std::time::Instant::now();
+        fixture.decide(|groups, context, outcome| groups.tick(context, outcome));
+        longest = longest.max(began.elapsed());
+    }
+    println!("looking at a group of 300000 topics for what has expired: {longest:?}");
+}
+
 #[test]
 fn offsets_of_a_simple_group_expire_by_their_commit_and_the_group_with_the_last() {
     let mut fixture = with_topics();
