@@ -370,7 +370,7 @@ impl Groups {
                 return outcome.effect(Effect::Work(Work::Whole(Box::new(|| resolution.worked()))));
             }
             if group.regexes.subscriber_count(&next.regex) > 0 {
-                take_found(group, next, &mut resolution, outcome);
+                take_found(group, next, &mut resolution, context, outcome);
             }
         }
         group.regexes.refreshing = None;
@@ -382,9 +382,15 @@ impl Groups {
 }
 
 /// Takes what one expression matched; what it matched before where the group may not keep more.
-fn take_found(group: &mut ConsumerGroup, found: Found, resolution: &mut Resolution, outcome: &mut Outcome) {
+fn take_found(
+    group: &mut ConsumerGroup,
+    found: Found,
+    resolution: &mut Resolution,
+    context: &Context<'_>,
+    outcome: &mut Outcome,
+) {
     let Found { regex, compiled, mut topics } = found;
-    if !group.has_room_for_resolved(&regex, &topics) {
+    if !group.has_room_for_resolved(&regex, &topics, context) {
         if !std::mem::replace(&mut resolution.is_cut, true) {
             tracing::warn!(
                 group = brief(&group.id),

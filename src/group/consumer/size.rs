@@ -113,11 +113,16 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// Whether the group may keep these topics for one of its expressions.
-    pub(super) fn has_room_for_resolved(&self, regex: &str, topics: &Names) -> bool {
+    /// Whether the group may keep these topics for one of its expressions, and the offsets topic their record.
+    pub(super) fn has_room_for_resolved(&self, regex: &str, topics: &Names, context: &Context<'_>) -> bool {
         let before = self.regexes.resolution(regex).map(|resolved| &resolved.topics);
         if before.is_some_and(|before| same_names(before, topics)) {
             return true;
+        }
+        let texts: usize = topics.iter().map(|name| name.len() + 2).sum();
+        let record = bounds::RECORD_BYTES + self.id.len() + regex.len() + texts;
+        if record > bounds::batch_bytes_max(context.image, context.settings) {
+            return false;
         }
         let grows = if self.subscriptions.contains_key(topics) { 0 } else { names_bytes(topics) };
         let alone = before.filter(|before| self.subscriptions.get(*before) == Some(&1));

@@ -437,3 +437,17 @@ fn parts_of_a_large_resolution() {
         println!("{round}: the longest of {parts} decisions {longest:?}, all {all:?}, encoding among it");
     }
 }
+
+#[test]
+fn an_expression_whose_record_would_not_fit_the_offsets_topic_keeps_what_it_matched_before() {
+    let mut it = Fixture::with("message.max.bytes=1000");
+    it.topic("t-few", 1);
+    it.ok(&join_by_regex("a", "t-.*"));
+    it.work();
+    for number in 0..30 {
+        it.topic(&format!("t-{number:040}"), 1);
+    }
+    resolve_again(&mut it);
+    assert_eq!(matched(&it, "t-.*").len(), 1);
+    it.check_replay();
+}
