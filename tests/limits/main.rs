@@ -11,6 +11,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod age;
 mod client;
 mod connections;
 mod costs;

@@ -10,7 +10,7 @@ use crate::harness::{Connection, Thalweg, scratch};
 use crate::turn;
 
 /// Waits until a group has a coordinator: the offsets topic is made by who asks first, and loads after a start.
-fn await_group(connection: &mut Connection, group: &str) {
+pub fn await_group(connection: &mut Connection, group: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let found = connection.call("FindCoordinator", 3, &json!({"key": group, "keyType": 0})).body();
@@ -35,7 +35,7 @@ fn commit(connection: &mut Connection, group: &str, topic: &str, offsets: impl I
     assert!(lines.iter().all(|line| line["errorCode"] == 0), "{answer}");
 }
 
-fn committed(connection: &mut Connection, group: &str) -> Value {
+pub fn committed(connection: &mut Connection, group: &str) -> Value {
     let answer = connection.call("OffsetFetch", 7, &json!({"groupId": group, "topics": null})).body();
     assert_eq!(answer["errorCode"], 0, "{answer}");
     answer["topics"].clone()
@@ -102,18 +102,18 @@ fn a_log_of_commits_that_was_written_again_says_the_same() {
 }
 
 /// A member of a classic group.
-struct Member {
+pub struct Member {
     id: Value,
     generation: Value,
 }
 
 /// Who commits without being a member.
-fn nobody() -> Member {
+pub fn nobody() -> Member {
     Member { id: json!(""), generation: json!(-1) }
 }
 
 /// The only member of its group, which follows the topic "t".
-fn join_for_t(connection: &mut Connection, group: &str) -> Member {
+pub fn join_for_t(connection: &mut Connection, group: &str) -> Member {
     // Version 0 of a consumer's subscription, to "t".
     let follows_t = "00000000000100017400000000";
     let join = json!({"groupId": group, "sessionTimeoutMs": 300_000, "rebalanceTimeoutMs": 30_000,
@@ -128,13 +128,13 @@ fn join_for_t(connection: &mut Connection, group: &str) -> Member {
     member
 }
 
-fn leave(connection: &mut Connection, group: &str, member: &Member) {
+pub fn leave(connection: &mut Connection, group: &str, member: &Member) {
     let leave = json!({"groupId": group, "members": [{"memberId": member.id}]});
     assert_eq!(connection.call("LeaveGroup", 3, &leave).body()["errorCode"], 0);
 }
 
 /// Commits 5 for "t", to be kept for a time, or for as long as the broker's settings say (-1).
-fn commit_t(connection: &mut Connection, group: &str, member: &Member, retention_ms: i64) {
+pub fn commit_t(connection: &mut Connection, group: &str, member: &Member, retention_ms: i64) {
     let line = json!({"partitionIndex": 0, "committedOffset": 5, "committedMetadata": null});
     // The last version that says how long.
     let tree = json!({"groupId": group, "generationIdOrMemberEpoch": member.generation, "memberId": member.id,
@@ -143,51 +143,12 @@ fn commit_t(connection: &mut Connection, group: &str, member: &Member, retention
     assert_eq!(answer["topics"][0]["partitions"][0]["errorCode"], 0, "{answer}");
 }
 
-fn await_none(connection: &mut Connection, group: &str) {
+pub fn await_none(connection: &mut Connection, group: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while committed(connection, group) != json!([]) {
         assert!(Instant::now() < deadline, "{group} has its offset after 10 s");
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-#[test]
-fn offsets_of_a_group_without_members_are_kept_for_the_brokers_retention() {
-    const RETENTION: Duration = Duration::from_secs(60);
-    let turn = turn();
-    let options = [
-        "offsets.retention.minutes=1",
-        "offsets.retention.check.interval.ms=200",
-        "group.initial.rebalance.delay.ms=0",
-        "group.max.session.timeout.ms=300000",
-    ];
-    let broker = Thalweg::start(&scratch("limits-offsets-retention"), &options);
-    let mut connection = connect(&broker);
-    create(&mut connection, "t", 1, &[]);
-    let groups = ["simple", "left", "live"];
-    groups.iter().for_each(|group| await_group(&mut connection, group));
-    let [live, left] = ["live", "left"].map(|group| join_for_t(&mut connection, group));
-    let began = Instant::now();
-    for (group, member) in groups.into_iter().zip([&nobody(), &left, &live]) {
-        commit_t(&mut connection, group, member, -1);
-    }
-    // Others have their turns while nothing happens here.
-    drop(turn);
-    let half = RETENTION / 2;
-    thread::sleep(half);
-    leave(&mut connection, "left", &left);
-    assert!(
-        groups.iter().all(|group| committed(&mut connection, group) != json!([])),
-        "half of the time is left"
-    );
-    thread::sleep((began + RETENTION).saturating_duration_since(Instant::now()));
-    await_none(&mut connection, "simple");
-    if began.elapsed() < RETENTION + half {
-        assert_ne!(committed(&mut connection, "left"), json!([]), "its time began when it left");
-    }
-    thread::sleep((began + RETENTION + half).saturating_duration_since(Instant::now()));
-    await_none(&mut connection, "left");
-    assert_ne!(committed(&mut connection, "live"), json!([]), "its member follows the topic");
 }
 
 #[test]
