@@ -6,8 +6,7 @@
 //! What must hold at any time, and panics where it does not: a member takes a partition when whoever had it has given
 //! it up, and of the members of a settled group each is in the newest generation.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 
-use super::load::{Load, decode};
+use super::load::{Due, Load, decode};
 use super::members::{prepare, text, topic_name};
 use crate::brokers::{Connection, frame};
 
@@ -151,7 +150,7 @@ pub struct ClassicGroup {
     requests: Requests,
     born: Instant,
     /// When a member beats next.
-    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    due: Due,
 }
 
 impl ClassicGroup {
@@ -169,7 +168,7 @@ impl ClassicGroup {
             generation: -1,
             requests: Requests::default(),
             born: Instant::now(),
-            due: BinaryHeap::new(),
+            due: Due::default(),
         };
         let began = Instant::now();
         while group.describe().error_code != 0 {
@@ -424,16 +423,12 @@ impl ClassicGroup {
         let beat = (from - phase).ceil() + phase;
         let at = self.born + HEARTBEAT_EVERY.mul_f64(beat);
         self.members[number].beats_at = at;
-        self.due.push(Reverse((at, number)));
+        self.due.push(at, number);
     }
 
     fn beat_those_due(&mut self) {
         let now = Instant::now();
-        while let Some(&Reverse((at, number))) = self.due.peek() {
-            if at > now {
-                return;
-            }
-            self.due.pop();
+        while let Some((at, number)) = self.due.pop(now) {
             let member = &self.members[number];
             // It may have done something else since.
             if member.beats_at != at || member.waits != Waits::Nothing || member.generation < 0 {

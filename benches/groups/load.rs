@@ -1,5 +1,8 @@
 //! Many connections on one thread: whole answers in, frames out.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -10,6 +13,22 @@ use kafka_protocol::protocol::{Decodable, Request};
 use rustix::event::epoll;
 
 use crate::brokers::frame;
+
+/// When each of the members acts next, the first one first.
+#[derive(Default)]
+pub struct Due(BinaryHeap<Reverse<(Instant, usize)>>);
+
+impl Due {
+    pub fn push(&mut self, at: Instant, number: usize) {
+        self.0.push(Reverse((at, number)));
+    }
+
+    /// Takes out the first one whose time has come.
+    pub fn pop(&mut self, now: Instant) -> Option<(Instant, usize)> {
+        let first = self.0.peek_mut().filter(|first| first.0.0 <= now)?;
+        Some(PeekMut::pop(first).0)
+    }
+}
 
 /// Connections by number, and the poll over all of them.
 pub struct Load {

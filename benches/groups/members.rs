@@ -1,8 +1,7 @@
 //! Members of consumer groups on the raw protocol (KIP-848): they do what a client's library does, and nothing
 //! else: give up what they are told to give up, say so, take what they are given, and beat in between.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::load::{Load, decode};
+use super::load::{Due, Load, decode};
 use crate::brokers::frame;
 
 const VERSION: i16 = 1;
@@ -203,7 +202,7 @@ pub struct BigGroup {
     group_epoch: i32,
     born: Instant,
     /// When a member beats next.
-    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    due: Due,
 }
 
 impl BigGroup {
@@ -218,7 +217,7 @@ impl BigGroup {
             stopped: 0,
             group_epoch: 0,
             born: Instant::now(),
-            due: BinaryHeap::new(),
+            due: Due::default(),
         }
     }
 
@@ -303,11 +302,7 @@ impl BigGroup {
 
     fn beat_those_due(&mut self) {
         let now = Instant::now();
-        while let Some(&Reverse((at, number))) = self.due.peek() {
-            if at > now {
-                return;
-            }
-            self.due.pop();
+        while let Some((_, number)) = self.due.pop(now) {
             let member = &self.members[number];
             if !member.under_way && member.epoch > 0 {
                 let request = beating(GROUP, &member.id, member.epoch);
@@ -335,7 +330,7 @@ impl BigGroup {
         self.group_epoch = self.group_epoch.max(answer.member_epoch);
         let Some(assignment) = answer.assignment else {
             let due = self.next_beat(number);
-            self.due.push(Reverse((due, number)));
+            self.due.push(due, number);
             return;
         };
         let given: BTreeSet<i32> =

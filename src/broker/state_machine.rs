@@ -640,6 +640,28 @@ mod tests {
         partition.keep_promise(&appended).await.unwrap();
     }
 
+    /// What a producer writes in a transaction: one word under each name.
+    fn of_transaction(producer: i64, names: &[&str], word: &str) -> bytes::Bytes {
+        let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
+        for name in names {
+            batch.append(1, Some(name.as_bytes()), Some(word.as_bytes()), &[]);
+        }
+        batch.build().unwrap()
+    }
+
+    /// The types of markers.
+    enum Ends {
+        Aborted = 0,
+        Committed = 1,
+    }
+
+    /// The marker that ends a producer's transaction.
+    fn end_of(producer: i64, how: Ends) -> bytes::Bytes {
+        let mut marker = BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
+        marker.append(1, Some(&[0, 0, 0, how as u8]), Some(&[0; 6]), &[]);
+        marker.build().unwrap()
+    }
+
     fn set(
         coordinator: &Rc<Coordinator<Words>>,
         name: &str,
@@ -752,19 +774,9 @@ mod tests {
     fn records_of_a_transaction_count_when_it_was_committed() {
         on_a_core(|dir, appender| async move {
             let partition = partition(&dir, &appender).await;
-            let batch = |producer: i64, name: &str| {
-                let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
-                batch.append(1, Some(name.as_bytes()), Some(b"x"), &[]);
-                batch.build().unwrap()
-            };
-            let marker = |producer: i64, kind: u8| {
-                let mut marker =
-                    BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
-                marker.append(1, Some(&[0, 0, 0, kind]), Some(&[0; 6]), &[]);
-                marker.build().unwrap()
-            };
-            let all = [batch(1, "kept"), batch(2, "aborted"), batch(3, "open"), marker(2, 0), marker(1, 1)];
-            for bytes in all {
+            let begun = [(1, "kept"), (2, "aborted"), (3, "open")]
+                .map(|(producer, name)| of_transaction(producer, &[name], "x"));
+            for bytes in begun.into_iter().chain([end_of(2, Ends::Aborted), end_of(1, Ends::Committed)]) {
                 append(&partition, bytes).await;
             }
             let (coordinator, _) = coordinator(&partition).await;
@@ -776,19 +788,10 @@ mod tests {
     fn of_two_transactions_the_record_that_was_written_last_counts() {
         on_a_core(|dir, appender| async move {
             let partition = partition(&dir, &appender).await;
-            let batch = |producer: i64, word: &str| {
-                let mut batch = BatchBuilder::new().producer(ProducerId(producer), 0, 0).transactional();
-                batch.append(1, Some(b"name"), Some(word.as_bytes()), &[]);
-                batch.build().unwrap()
-            };
-            let commit = |producer: i64| {
-                let mut marker =
-                    BatchBuilder::new().producer(ProducerId(producer), 0, -1).transactional().control();
-                marker.append(1, Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[]);
-                marker.build().unwrap()
-            };
             // A third one stays open over both ends.
-            for bytes in [batch(3, "open"), batch(1, "first"), batch(2, "second"), commit(2), commit(1)] {
+            let begun = [(3, "open"), (1, "first"), (2, "second")]
+                .map(|(producer, word)| of_transaction(producer, &["name"], word));
+            for bytes in begun.into_iter().chain([2, 1].map(|producer| end_of(producer, Ends::Committed))) {
                 append(&partition, bytes).await;
             }
             let (coordinator, _) = coordinator(&partition).await;
@@ -812,16 +815,11 @@ mod tests {
             let partition = partition(&dir, &appender).await;
             let (first, _) = coordinator(&partition).await;
             set(&first, "older", Some("before")).unwrap().committed().await.unwrap();
-            let mut batch = BatchBuilder::new().producer(ProducerId(1), 0, 0).transactional();
-            for name in ["older", "newer", "removed"] {
-                batch.append(1, Some(name.as_bytes()), Some(b"of the transaction"), &[]);
-            }
-            append(&partition, batch.build().unwrap()).await;
+            let names = ["older", "newer", "removed"];
+            append(&partition, of_transaction(1, &names, "of the transaction")).await;
             set(&first, "newer", Some("behind")).unwrap().committed().await.unwrap();
             set(&first, "removed", None).unwrap().committed().await.unwrap();
-            let mut marker = BatchBuilder::new().producer(ProducerId(1), 0, -1).transactional().control();
-            marker.append(1, Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[]);
-            append(&partition, marker.build().unwrap()).await;
+            append(&partition, end_of(1, Ends::Committed)).await;
             let (second, _) = coordinator(&partition).await;
             let wanted = [("newer", "behind"), ("older", "of the transaction")];
             let wanted = wanted.map(|(name, word)| (name.to_owned(), word.to_owned()));

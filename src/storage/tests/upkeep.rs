@@ -267,11 +267,9 @@ fn a_deleted_log_is_renamed_and_then_gone() {
 
 #[test]
 fn what_a_deleted_log_left_to_be_done_spares_the_log_made_anew() {
-    glommio::LocalExecutor::default().run(async {
+    on_core_without_background(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
         let dir = partition_dir(&tmp);
-        let appender = Appender::new();
-        let writer = glommio::spawn_local(appender.clone().run());
         let log = open(&dir, &small_segments(), unclean(), &appender).await;
         for _ in 0..10 {
             append_written(&log, Made { value_bytes: 200, ..Made::default() }).await;
@@ -295,18 +293,15 @@ fn what_a_deleted_log_left_to_be_done_spares_the_log_made_anew() {
         assert_eq!(batches(&again, 0).await.len(), 10);
         again.close().await.unwrap();
         appender.stop();
-        writer.await;
         background.await;
     });
 }
 
 #[test]
 fn a_late_trim_cuts_nothing_that_was_appended_after_a_truncation() {
-    glommio::LocalExecutor::default().run(async {
+    on_core_without_background(|appender| async move {
         let tmp = tempfile::tempdir().unwrap();
         let dir = partition_dir(&tmp);
-        let appender = Appender::new();
-        let writer = glommio::spawn_local(appender.clone().run());
         let log = open(&dir, &small_segments(), unclean(), &appender).await;
         while log.segment_count() == 1 {
             append_written(&log, Made { value_bytes: 200, ..Made::default() }).await;
@@ -330,7 +325,6 @@ fn a_late_trim_cuts_nothing_that_was_appended_after_a_truncation() {
         assert_eq!(batches(&log, 0).await.len() as i64, log.log_end().0);
         log.close().await.unwrap();
         appender.stop();
-        writer.await;
         background.await;
     });
 }
