@@ -109,6 +109,8 @@ struct Start {
     cores: usize,
     counts: Arc<ConnectionCounts>,
     open_files: OpenFiles,
+    /// What the groups of a core may keep in memory.
+    group_bytes_per_core: usize,
     directories: Directories,
     options: Options,
     began: Instant,
@@ -149,6 +151,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         node,
         counts: Arc::new(ConnectionCounts::new(open_files.connections)),
         open_files,
+        group_bytes_per_core: host::group_memory_bytes(&server) / cores,
         server,
         cores,
         directories,
@@ -194,7 +197,7 @@ async fn core(start: Arc<Start>) {
     let shard = Shard::install(start.node.clone(), start.server.clone(), start.cores);
     pipes::configure(start.server.pipes_per_core as usize, start.server.pipe_bytes as usize);
     open_files::set_bound(start.open_files.segments_per_core);
-    held::set_bound(host::group_memory_bytes(&start.server) / start.cores);
+    held::set_bound(start.group_bytes_per_core);
     let me = usize::from(shard.id.0);
     let appender = tasks::spawn(Queue::Requests, shard.appender.clone().run());
     let background = tasks::spawn(Queue::Background, shard.appender.clone().run_background());

@@ -101,7 +101,7 @@ pub fn group_memory_bytes(server: &ServerConfig) -> usize {
     usize::try_from(server.group_memory_bytes.unwrap_or_else(|| memory_bytes() / 4)).unwrap_or(usize::MAX)
 }
 
-/// The memory that this process may use, in bytes: the machine's, or what its control group allows.
+/// The memory that this process may use, in bytes: the machine's, or what a container's control group allows.
 fn memory_bytes() -> u64 {
     let machine = rustix::system::sysinfo();
     let machine = u64::from(machine.mem_unit).saturating_mul(machine.totalram);

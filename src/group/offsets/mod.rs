@@ -74,7 +74,7 @@ impl Committed {
 
     /// What it takes in memory.
     fn bytes(&self) -> usize {
-        OFFSET_BYTES + self.more.as_ref().map_or(0, |more| size_of::<More>() + more.metadata.len())
+        counted(self.more.as_ref().map(|more| more.metadata.len()))
     }
 
     /// The topic that was meant; zero where the commit named no id.
@@ -90,7 +90,12 @@ fn is_plain(value: &OffsetCommitValue) -> bool {
 
 /// What a value will take in memory.
 fn bytes_of(value: &OffsetCommitValue) -> usize {
-    OFFSET_BYTES + if is_plain(value) { 0 } else { size_of::<More>() + value.metadata.len() }
+    counted((!is_plain(value)).then_some(value.metadata.len()))
+}
+
+/// What an offset takes in memory, with the bytes of its metadata where it has [`More`].
+fn counted(metadata: Option<usize>) -> usize {
+    OFFSET_BYTES + metadata.map_or(0, |bytes| size_of::<More>() + bytes)
 }
 
 impl From<OffsetCommitValue> for Committed {
