@@ -24,6 +24,17 @@ pub fn await_group(connection: &mut Connection, group: &str) {
 }
 
 fn commit(connection: &mut Connection, group: &str, topic: &str, offsets: impl Iterator<Item = (i32, i64)>) {
+    let codes = commit_codes(connection, group, topic, offsets);
+    assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
+}
+
+/// The code that each partition is answered.
+fn commit_codes(
+    connection: &mut Connection,
+    group: &str,
+    topic: &str,
+    offsets: impl Iterator<Item = (i32, i64)>,
+) -> Vec<Value> {
     let line = |(id, offset): (i32, i64)| {
         json!({"partitionIndex": id, "committedOffset": offset, "committedLeaderEpoch": 4,
             "committedMetadata": format!("{group} was here")})
@@ -32,7 +43,7 @@ fn commit(connection: &mut Connection, group: &str, topic: &str, offsets: impl I
     let tree = json!({"groupId": group, "generationIdOrMemberEpoch": -1, "memberId": "", "topics": topics});
     let answer = connection.call("OffsetCommit", 8, &tree).body();
     let lines = answer["topics"][0]["partitions"].as_array().expect("partitions");
-    assert!(lines.iter().all(|line| line["errorCode"] == 0), "{answer}");
+    lines.iter().map(|line| line["errorCode"].clone()).collect()
 }
 
 pub fn committed(connection: &mut Connection, group: &str) -> Value {
@@ -171,6 +182,23 @@ fn offsets_are_kept_for_as_long_as_their_commit_asks_or_somebody_follows_the_top
     leave(&mut connection, "live", &live);
     await_none(&mut connection, "live");
     assert_eq!(committed(&mut connection, "long")[0]["partitions"][0]["committedOffset"], 5);
+}
+
+#[test]
+fn offsets_past_the_memory_for_groups_are_refused_and_those_that_are_there_move_on() {
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let _turn = turn();
+    let broker = Thalweg::start(&scratch("limits-offsets-memory"), &["thalweg.group.memory.bytes=40000"]);
+    let mut connection = connect(&broker);
+    create(&mut connection, "wide", 1_000, &[]);
+    await_group(&mut connection, "g");
+    let codes = commit_codes(&mut connection, "g", "wide", (0..1_000).map(|id| (id, 1)));
+    let kept = codes.iter().take_while(|code| **code == 0).count();
+    assert!((20..1_000).contains(&kept), "{kept} of 1000 are kept");
+    assert!(codes[kept..].iter().all(|code| *code == COORDINATOR_NOT_AVAILABLE), "{codes:?}");
+    assert_eq!(committed(&mut connection, "g")[0]["partitions"].as_array().map(Vec::len), Some(kept));
+    commit(&mut connection, "g", "wide", [(0, 2)].into_iter());
+    assert_eq!(committed(&mut connection, "g")[0]["partitions"][0]["committedOffset"], 2);
 }
 
 #[test]
